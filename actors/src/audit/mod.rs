@@ -1,0 +1,80 @@
+//! The audit log: who did what to what, each entry chained to the one before it.
+//!
+//! An entry is stored as its canonical JSON (RFC 8785), so its digest is that of the stored bytes and anybody can check it.
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use cendriix_persistence::store::Draft;
+use cendriix_protocol::{ids::WorkspaceId, time::Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::kit::machine::Given;
+
+/// What an entry is about.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Resource {
+    /// Its kind, such as `run`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its id.
+    pub id: Uuid,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    actor: String,
+    event_type: &'a str,
+    payload: &'a Value,
+    resource: Resource,
+    timestamp: Timestamp,
+}
+
+/// Writes an entry for the log of a workspace.
+pub fn draft(workspace: WorkspaceId, given: &Given, event_type: &str, resource: Resource, payload: Value) -> Draft {
+    let entry = Entry { actor: given.by.to_string(), event_type, payload: &payload, resource, timestamp: given.at };
+    // Only maps with keys that are no strings cannot be written, and an entry has none.
+    let body: Bytes = serde_json_canonicalizer::to_vec(&entry).unwrap_or_default().into();
+    Draft { workspace: workspace.0, digest: sha256(&body), body }
+}
+
+/// SHA-256 of an entry's canonical form, which is what is stored.
+///
+/// # Errors
+///
+/// When the stored bytes are not canonical JSON.
+pub fn digest_of(body: &[u8]) -> Result<[u8; 32], String> {
+    let value: Value = serde_json::from_slice(body).map_err(|error| format!("it is no JSON: {error}"))?;
+    let canonical = serde_json_canonicalizer::to_vec(&value).map_err(|error| error.to_string())?;
+    if canonical == body { Ok(sha256(body)) } else { Err("it is not in canonical form".to_owned()) }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use cendriix_protocol::ids::UserId;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{golden, kit::Actor};
+
+    #[test]
+    fn entries_are_written_and_checked_as_ever() {
+        let by = Actor::User(UserId(Uuid::from_u128(7)));
+        let given = Given { at: Timestamp(1_780_000_000_000), by, random: 0 };
+        let payload = json!({ "title": "grüße", "steps": 3, "cost": 0.25, "note": null });
+        let resource = Resource { kind: "run", id: Uuid::from_u128(3) };
+        let draft = draft(WorkspaceId(Uuid::from_u128(1)), &given, "run.created", resource, payload);
+        let body = golden::same("audit-entry.json", &draft.body);
+        assert_eq!(digest_of(&body), Ok(draft.digest));
+        assert!(digest_of(b"{ \"a\": 1 }").is_err());
+        assert!(digest_of(b"nonsense").is_err());
+    }
+}

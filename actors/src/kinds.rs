@@ -1,0 +1,34 @@
+//! The numbers under which things stand in the store. **Invariant:** a number is never reused for another thing.
+
+/// Runs: living.
+pub const RUN: u8 = 1;
+/// Workspaces: kept.
+pub const WORKSPACE: u8 = 2;
+/// People: kept.
+pub const USER: u8 = 3;
+/// Workflows: kept.
+pub const WORKFLOW: u8 = 4;
+
+/// The row tables.
+pub mod space {
+    /// Workspace, run → the run's line in the list.
+    pub const RUNS: u8 = 1;
+    /// Workspace, workflow → the workflow's line in the list.
+    pub const WORKFLOWS: u8 = 2;
+    /// Workflow, version → its definition.
+    pub const WORKFLOW_VERSIONS: u8 = 3;
+    /// Hash of provider and account → user.
+    pub const IDENTITIES: u8 = 4;
+    /// Workspace, user → membership.
+    pub const MEMBERS: u8 = 5;
+    /// User, workspace → nothing.
+    pub const MEMBER_OF: u8 = 6;
+    /// Workspace, e-mail → invitation.
+    pub const INVITATIONS: u8 = 7;
+    /// E-mail, workspace → nothing.
+    pub const INVITED_TO: u8 = 8;
+    /// Hash of workspace, user, route and key → what was answered.
+    pub const IDEMPOTENCY: u8 = 9;
+    /// Workspace, call → what it cost.
+    pub const LEDGER: u8 = 10;
+}

@@ -1,0 +1,24 @@
+//! The runtime that every living area shares.
+//!
+//! - [`machine`]: what an area writes: a pure state machine.
+//! - [`entity`]: the shell around one machine: decide, save, and only then memory, stream, work and answer.
+//! - [`directory`]: finds an entity or wakes it, one wake at a time, and puts idle ones to sleep.
+//! - [`supervisor`]: brings crashed entities back with back-off, and parks those that keep crashing.
+//! - [`stream`]: tells subscribers how far a journal has come. [`sweeper`]: wakes what is due, puts to sleep what is idle.
+//! - [`clock`]: time, ids and chance, through one handle. [`tasks`]: everything that runs beside an actor.
+
+pub mod clock;
+pub mod directory;
+pub mod entity;
+pub mod machine;
+pub mod stored;
+pub mod stream;
+pub mod supervisor;
+pub mod sweeper;
+pub mod tasks;
+
+pub use clock::Clock;
+pub use directory::{Attachment, Entities, Failure, Order, Shown};
+pub use entity::{Intent, Task, World};
+pub use machine::{Actor, Effect, Given, Lost, Machine, Records, Wanted};
+pub use stored::Journaled;

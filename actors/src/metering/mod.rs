@@ -1,0 +1,3 @@
+//! Metering: what every model call used and cost, so that each dollar of a run can be explained.
+
+pub mod ledger;

@@ -1,0 +1,404 @@
+//! Runs: from a plan to a merged change, durably.
+//!
+//! [`state`] decides what may happen and holds no I/O; `flow` says what one command brings about; `records` what is saved
+//! beside it; [`work`] performs what a run wants; `wire` and [`why`] show it. [`Runs`] is what other code calls.
+
+mod flow;
+mod machine;
+mod records;
+pub mod state;
+pub mod why;
+mod wire;
+pub mod work;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use cendriix_persistence::{
+    codec::decode,
+    store::{Key, Scan},
+};
+use cendriix_protocol::{
+    ids::{RunId, WorkflowId},
+    money::MicroUsd,
+    runs::{self as wire_runs, ReversibilityTier, RunEvent, Why},
+    workflows::Definition,
+};
+use serde_json::Value;
+
+pub use state::{Command, Refusal, Run};
+
+use self::{
+    records::ListRow,
+    state::{Birth, Event, Status, StepKind, StepState},
+    work::Contents,
+};
+use crate::{
+    Error,
+    caller::Caller,
+    content,
+    idempotency::Claim,
+    kinds::{self, space},
+    kit::{Attachment, Entities, Failure, Journaled, Order, Shown, stream::Follower},
+    workflows::Workflows,
+};
+
+/// The largest ticket or input, in bytes of JSON.
+pub const INPUT_MAX: usize = 256 << 10;
+/// How many rows are looked at for one page of a filtered list.
+const SCAN_MAX: usize = 2_000;
+/// The most outputs that come with a run, in bytes.
+const OUTPUTS_MAX: usize = 64 << 10;
+
+/// The runs of all workspaces. A clone is the same.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    entities: Entities<Run>,
+    workflows: Workflows,
+    contents: Contents,
+}
+
+/// A run that is to be created.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// The workflow to run.
+    pub workflow: WorkflowId,
+    /// What it is called; the workflow's name when absent.
+    pub title: Option<String>,
+    /// What the nodes see as `inputs`.
+    pub input: Value,
+    /// Whether it starts at once.
+    pub advancing: bool,
+}
+
+impl Runs {
+    /// Puts together what runs need.
+    pub fn new(entities: Entities<Run>, workflows: Workflows, contents: Contents) -> Self {
+        Self { entities, workflows, contents }
+    }
+
+    /// How many are awake.
+    pub fn awake(&self) -> usize {
+        self.entities.awake()
+    }
+
+    /// Creates a run; a claim that was made before answers with the run of then.
+    ///
+    /// # Errors
+    ///
+    /// When the workflow is not there, the input is too large, or the caller may not.
+    pub async fn create(&self, caller: &Caller, new: NewRun, claim: Option<Claim>) -> Result<Shown<Run>, Error> {
+        caller.may()?;
+        let (workflow_version, compiled) = self.workflows.newest(caller, new.workflow).await?;
+        let shared = self.entities.shared();
+        if let Some(claim) = &claim
+            && let Some(run) = claim.earlier(&*shared.store, shared.clock.now()).await?
+        {
+            return self.get(caller, RunId(run)).await;
+        }
+        let text = new.input.to_string();
+        if text.len() > INPUT_MAX {
+            return Err(Error::field("input", format!("has {} bytes, more than {INPUT_MAX}", text.len())));
+        }
+        let birth = Birth {
+            workspace: caller.workspace,
+            created_by: caller.user,
+            workflow: new.workflow,
+            workflow_version,
+            title: new.title.unwrap_or_else(|| compiled.definition.name.clone()),
+            input: self.contents.keep(caller.workspace, text).await?,
+            course: compiled.course,
+            plan: compiled.plan.clone(),
+            advancing: new.advancing,
+        };
+        let id = shared.clock.id();
+        let mut order = Order::of(caller.actor());
+        if let Some(claim) = &claim {
+            let (guard, row) = claim.taken(id, shared.clock.now());
+            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
+        }
+        match self.entities.create(id, &birth, order).await {
+            Ok(shown) => Ok(shown),
+            Err(Failure::Guard(0)) if claim.is_some() => {
+                Err(Error::conflict("a request with this Idempotency-Key goes on; ask again"))
+            }
+            Err(failure) => Err(Error::of(failure, |refusal| Error::conflict(refusal.to_string()))),
+        }
+    }
+
+    /// A run as it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's.
+    pub async fn get(&self, caller: &Caller, id: RunId) -> Result<Shown<Run>, Error> {
+        let shown = self.entities.show(id.0).await?.ok_or(Error::Missing { what: "run" })?;
+        caller.reach(shown.machine.workspace, "run")?;
+        Ok(shown)
+    }
+
+    /// Asks something of a run: first the tenant, then the role, then the state.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, the caller may not, or its state does not allow it.
+    pub async fn command(&self, caller: &Caller, id: RunId, command: Command) -> Result<Shown<Run>, Error> {
+        let shown = self.get(caller, id).await?;
+        let allowed = shown.machine.allowed_actions();
+        let asked = self.entities.command(id.0, command, Order::of(caller.actor())).await;
+        asked.map_err(|failure| Error::of(failure, |refusal| refused(refusal, &allowed, caller)))
+    }
+
+    /// Waits until a run rests, at most `within`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's.
+    pub async fn rest(&self, caller: &Caller, id: RunId, within: Duration) -> Result<Shown<Run>, Error> {
+        let shown = self.entities.wait(id.0, within, Run::rests).await?.ok_or(Error::Missing { what: "run" })?;
+        caller.reach(shown.machine.workspace, "run")?;
+        Ok(shown)
+    }
+
+    /// A page of the workspace's runs, newest first, and the cursor of the next one.
+    ///
+    /// # Errors
+    ///
+    /// When the caller may not.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        status: Option<wire_runs::Status>,
+        workflow: Option<WorkflowId>,
+        limit: usize,
+        cursor: Option<RunId>,
+    ) -> Result<(Vec<wire_runs::RunItem>, Option<RunId>), Error> {
+        caller.may()?;
+        let before = cursor.map(|id| ListRow::key(caller.workspace, id));
+        let filtered = status.is_some() || workflow.is_some();
+        let looked_at = if filtered { SCAN_MAX } else { limit + 1 };
+        let prefix = caller.workspace.0;
+        let scan = Scan::prefix(space::RUNS, prefix.as_bytes(), looked_at).newest_first(before);
+        let rows = self.entities.shared().store.rows(scan).await?;
+        let exhausted = rows.len() < looked_at;
+        let mut items: Vec<wire_runs::RunItem> = Vec::new();
+        let mut last = None;
+        for (key, value) in rows {
+            let Some(id) = content::id_at(&key, 16).map(RunId) else { continue };
+            if items.len() == limit {
+                return Ok((items, last));
+            }
+            last = Some(id);
+            let row: ListRow = decode("run's line", &value)?;
+            if status.is_none_or(|status| status == row.status) && workflow.is_none_or(|wanted| wanted == row.workflow) {
+                items.push(wire_runs::RunItem {
+                    id,
+                    tenant_id: caller.workspace,
+                    workflow_id: row.workflow,
+                    title: row.title,
+                    status: row.status,
+                    attempt: row.attempt,
+                    open_gates: row.open_gates,
+                    cost_usd: row.cost,
+                    created_at: row.created_at,
+                    status_since: row.status_since,
+                });
+            }
+        }
+        Ok((items, last.filter(|_| !exhausted)))
+    }
+
+    /// The run as clients see it.
+    ///
+    /// # Errors
+    ///
+    /// When what it refers to cannot be read.
+    pub async fn show(&self, shown: &Shown<Run>) -> Result<wire_runs::Run, Error> {
+        let run = &*shown.machine;
+        let compiled = self.workflows.version(run.workspace, run.workflow, run.workflow_version).await?;
+        let input = self.contents.read(run.workspace, run.id.0, &run.input).await?;
+        let steps = run.plan.steps.iter().zip(&run.progress);
+        Ok(wire_runs::Run {
+            id: run.id,
+            tenant_id: run.workspace,
+            workspace_id: run.workspace,
+            workflow_id: run.workflow,
+            workflow_version: run.workflow_version,
+            created_by: run.created_by,
+            title: run.title.clone(),
+            input: content::json("input", &input)?,
+            status: (&run.status).into(),
+            attempt: run.attempt,
+            plan: plan(run, &compiled.definition),
+            steps: steps.map(|(step, progress)| wire::step(&step.id, progress)).collect(),
+            gates: run.gates.iter().map(|gate| wire::gate(run, gate)).collect(),
+            outputs: self.outputs(run).await?,
+            cost_usd: run.cost,
+            reason: match &run.status {
+                Status::Failed { reason } => Some(reason.into()),
+                _ => None,
+            },
+            allowed_actions: run.allowed_actions().into_iter().map(str::to_owned).collect(),
+            created_at: run.created_at,
+            updated_at: run.updated_at,
+            version: shown.version,
+        })
+    }
+
+    /// The outputs of the last steps, once the run has ended and while they are few.
+    async fn outputs(&self, run: &Run) -> Result<BTreeMap<String, Value>, Error> {
+        let mut outputs = BTreeMap::new();
+        if !run.status.is_end() {
+            return Ok(outputs);
+        }
+        let mut last = vec![true; run.plan.steps.len()];
+        for need in run.plan.steps.iter().flat_map(|step| &step.needs) {
+            last[*need as usize] = false;
+        }
+        let mut bytes = 0;
+        for (place, step) in run.plan.steps.iter().enumerate().filter(|(place, _)| last[*place]) {
+            let StepState::Succeeded { output } = &run.progress[place].state else { continue };
+            let text = self.contents.read(run.workspace, run.id.0, output).await?;
+            bytes += text.len();
+            if bytes > OUTPUTS_MAX {
+                return Ok(BTreeMap::new());
+            }
+            outputs.insert(step.id.clone(), content::json("output", &text)?);
+        }
+        Ok(outputs)
+    }
+
+    /// Why the run is where it is.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's.
+    pub async fn why(&self, caller: &Caller, id: RunId) -> Result<Why, Error> {
+        Ok(why::explain(&self.get(caller, id).await?.machine))
+    }
+
+    /// Every state of the run's life, with what was reached.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's.
+    pub async fn lifecycle(&self, caller: &Caller, id: RunId) -> Result<wire_runs::Lifecycle, Error> {
+        let shown = self.get(caller, id).await?;
+        Ok(wire_runs::Lifecycle { run_id: id, stages: wire::stages(&shown.machine) })
+    }
+
+    /// Follows a run's events after number `after`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's.
+    pub async fn follow(&self, caller: &Caller, id: RunId, after: u64) -> Result<Following, Error> {
+        let follower = self.entities.follow(id.0);
+        let shown = self.get(caller, id).await?;
+        // A number we never gave out starts from the beginning.
+        let after = if after > shown.seq { 0 } else { after };
+        Ok(Following { runs: self.clone(), id, after, follower, fresh: true })
+    }
+}
+
+/// A cursor over the events of a run.
+#[derive(Debug)]
+pub struct Following {
+    runs: Runs,
+    id: RunId,
+    after: u64,
+    follower: Follower,
+    fresh: bool,
+}
+
+/// How many journal entries are read at a time.
+const PAGE: usize = 64;
+
+impl Following {
+    /// The next events in order, at least one; `None` once the last event of an ended attempt is the head of the journal.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Vec<RunEvent>>, Error> {
+        loop {
+            if !std::mem::take(&mut self.fresh) {
+                let ended = self.ended().await?;
+                if ended {
+                    return Ok(None);
+                }
+                self.follower.moved().await;
+            }
+            let events = self.read().await?;
+            if !events.is_empty() {
+                self.fresh = true;
+                return Ok(Some(events));
+            }
+        }
+    }
+
+    async fn ended(&self) -> Result<bool, Error> {
+        let shown = self.runs.entities.show(self.id.0).await?.ok_or(Error::Missing { what: "run" })?;
+        Ok(shown.machine.status.is_end() && shown.seq <= self.after)
+    }
+
+    async fn read(&mut self) -> Result<Vec<RunEvent>, Error> {
+        let store = &self.runs.entities.shared().store;
+        let entries = store.journal(Key { kind: kinds::RUN, id: self.id.0 }, self.after, PAGE).await?;
+        let shown = self.runs.entities.show(self.id.0).await?.ok_or(Error::Missing { what: "run" })?;
+        let mut events = Vec::new();
+        for entry in entries {
+            let journaled: Journaled<Event> = decode("journal entry", &entry.bytes)?;
+            for (seq, event) in (entry.first_seq..).zip(&journaled.events) {
+                if seq > self.after {
+                    events.push(wire::event(&shown.machine, seq, journaled.at, journaled.by, event));
+                    self.after = seq;
+                }
+            }
+        }
+        Ok(events)
+    }
+}
+
+fn plan(run: &Run, definition: &Definition) -> wire_runs::RunPlan {
+    let name = |id: &str| {
+        let node = definition.nodes.iter().find(|node| node.id == id);
+        node.and_then(|node| node.name.clone()).unwrap_or_else(|| id.to_owned())
+    };
+    let id = |place: &u32| run.plan.steps[*place as usize].id.clone();
+    let steps = run.plan.steps.iter().map(|step| wire_runs::PlanStep {
+        id: step.id.clone(),
+        name: name(&step.id),
+        kind: match step.kind {
+            StepKind::Transform => "transform",
+            StepKind::Gate { .. } => "approval-gate",
+            StepKind::Agent => "agent",
+        }
+        .to_owned(),
+        depends_on: step.needs.iter().map(id).collect(),
+        // Nothing of what it does costs anything or leaves the run.
+        estimated_cost_usd: MicroUsd(0),
+        reversibility_tier: ReversibilityTier::Reversible,
+        confidence_score: 1.0,
+        gate: matches!(step.kind, StepKind::Gate { .. }),
+    });
+    wire_runs::RunPlan { steps: steps.collect(), generated_at: run.created_at }
+}
+
+fn refused(refusal: Refusal, allowed: &[&str], caller: &Caller) -> Error {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::WrongState { status, .. } => Error::Conflict {
+            message,
+            current_status: Some(status.name().to_owned()),
+            allowed_actions: Some(allowed.iter().map(|action| (*action).to_owned()).collect()),
+        },
+        Refusal::RoleTooLow { needs } => Error::Forbidden { needs, has: caller.role },
+        Refusal::ResolutionMissing => Error::field("resolution", message),
+        Refusal::NoSuchStep { .. } => Error::field("fromStepId", message),
+        Refusal::WhichGate { gates } => {
+            let gates: Vec<String> = gates.iter().map(ToString::to_string).collect();
+            Error::conflict(format!("{message}: {}", gates.join(", ")))
+        }
+        Refusal::NoSuchGate | Refusal::AlreadyMerged | Refusal::PlanUnsound | Refusal::Late => Error::conflict(message),
+    }
+}

@@ -1,0 +1,143 @@
+//! What a change of a run brings with it: its row in the workspace's list, and its entries in the audit log.
+
+use cendriix_persistence::{
+    codec::encode,
+    store::{Row, RowKey},
+};
+use cendriix_protocol::{
+    ids::{RunId, WorkflowId, WorkspaceId},
+    money::MicroUsd,
+    runs as wire,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::state::{Decision, Event, Run, Status};
+use crate::{
+    audit,
+    kinds::space,
+    kit::machine::{Given, Records},
+};
+
+/// A run in its workspace's list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListRow {
+    pub(super) workflow: WorkflowId,
+    pub(super) title: String,
+    pub(super) status: wire::Status,
+    pub(super) attempt: u32,
+    pub(super) open_gates: u32,
+    pub(super) cost: MicroUsd,
+    pub(super) created_at: Timestamp,
+    pub(super) status_since: Timestamp,
+}
+
+impl ListRow {
+    fn of(run: &Run) -> Self {
+        Self {
+            workflow: run.workflow,
+            title: run.title.clone(),
+            status: (&run.status).into(),
+            attempt: run.attempt,
+            open_gates: u32::try_from(run.gates.len()).unwrap_or(u32::MAX),
+            cost: run.cost,
+            created_at: run.created_at,
+            status_since: run.status_since,
+        }
+    }
+
+    /// The row's key: workspace, then run; runs sort by time.
+    pub(super) fn key(workspace: WorkspaceId, run: RunId) -> Vec<u8> {
+        [workspace.0.as_bytes().as_slice(), run.0.as_bytes()].concat()
+    }
+}
+
+/// What a change brings with it.
+pub(super) fn of(run: &Run, before: Option<&Run>, events: &[Event], given: &Given) -> Records {
+    let mut records = Records::default();
+    let unchanged = before.is_some_and(|before| {
+        before.status == run.status
+            && before.gates.len() == run.gates.len()
+            && (before.attempt, before.cost) == (run.attempt, run.cost)
+    });
+    if !unchanged && let Ok(value) = encode(&ListRow::of(run)) {
+        let key = RowKey { space: space::RUNS, key: ListRow::key(run.workspace, run.id) };
+        records.rows.push(Row { key, value: Some(value) });
+    }
+    let mut entries: Vec<(&str, Value)> = events.iter().filter_map(|event| entry(run, event)).collect();
+    if entries.is_empty() {
+        entries.push(("run.status_changed", json!({ "status": run.status.name() })));
+    }
+    for (event_type, payload) in entries {
+        let resource = audit::Resource { kind: "run", id: run.id.0 };
+        records.audit.push(audit::draft(run.workspace, given, event_type, resource, payload));
+    }
+    records
+}
+
+/// The audit entry of an event, for those that have one of their own.
+fn entry(run: &Run, event: &Event) -> Option<(&'static str, Value)> {
+    let step = |place: u32| run.plan.steps.get(place as usize).map(|step| step.id.as_str());
+    match event {
+        Event::Created(created) => Some((
+            "run.created",
+            json!({
+                "title": created.title, "workflowId": created.workflow, "workflowVersion": created.workflow_version,
+                "steps": created.plan.steps.len(),
+            }),
+        )),
+        Event::StepSucceeded { step: place, .. } => Some(("step.completed", json!({ "step": step(*place) }))),
+        Event::StepFailed { step: place, reason, .. } => {
+            Some(("step.failed", json!({ "step": step(*place), "code": reason.code, "message": reason.message })))
+        }
+        Event::GateOpened { gate } => Some((
+            "approval.requested",
+            json!({ "gateId": gate.id, "subject": gate.subject, "role": gate.role, "pinned": gate.pinned }),
+        )),
+        Event::GateClosed { gate, decision, .. } => Some(match decision {
+            Decision::Approved { note } => ("approval.granted", json!({ "gateId": gate, "note": note })),
+            Decision::Denied { reason } => ("approval.rejected", json!({ "gateId": gate, "reason": reason })),
+            Decision::Expired => ("approval.expired", json!({ "gateId": gate })),
+            Decision::Withdrawn => ("approval.withdrawn", json!({ "gateId": gate })),
+        }),
+        Event::CancelRequested { .. } => Some(("run.cancel_requested", json!({}))),
+        Event::Retried { attempt, from, .. } => {
+            Some(("run.retried", json!({ "attempt": attempt, "fromStepId": from.and_then(step) })))
+        }
+        Event::OutcomeUnknown { activity, .. } => {
+            Some(("run.outcome_unknown", json!({ "activity": format!("{activity:?}").to_lowercase() })))
+        }
+        Event::Ended { status, attempt, .. } => Some(match status {
+            Status::Failed { reason } => {
+                ("run.failed", json!({ "attempt": attempt, "code": reason.code, "message": reason.message }))
+            }
+            other => ("run.completed", json!({ "attempt": attempt, "status": other.name() })),
+        }),
+        Event::Moved { .. } | Event::StepStarted { .. } | Event::FixAdded { .. } | Event::CommitPinned { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::golden;
+
+    #[test]
+    fn lines_of_the_list_are_written_and_read_as_ever() {
+        let row = ListRow {
+            workflow: WorkflowId(Uuid::from_u128(2)),
+            title: "a run".into(),
+            status: wire::Status::MergeApproval,
+            attempt: 2,
+            open_gates: 1,
+            cost: MicroUsd(12),
+            created_at: Timestamp(1_780_000_000_000),
+            status_since: Timestamp(1_780_000_000_500),
+        };
+        golden::holds::<ListRow>("run-line", &row);
+        golden::holds::<Vec<wire::Status>>("run-line-statuses", &wire::Status::ALL.to_vec());
+    }
+}

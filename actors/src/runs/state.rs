@@ -1,0 +1,813 @@
+//! The life of a run, as a pure state machine.
+//!
+//! ```text
+//! PlanDraft ─▶ [PlanApproval] ─▶ Planned ──Advance──▶ Executing ─▶ Testing ─▶ Review ─▶ PrOpened ─▶ [MergeApproval]
+//!                                                        ▲            │          │                        │
+//!                                                        └─ fix step ─┴──────────┘ (twice at most)        ▼
+//!            Operating ◀─ DeployVerifying ◀─ [DeployApproval] ◀─ Deploying ◀──────────────────────────── Merged
+//!              │   ▲
+//!              ▼   │                       from anywhere: Failed, Cancelled; only Retry leaves those two
+//!            SelfHealing
+//! ```
+//!
+//! States that do not apply to a run (its [`Course`] says which do) are passed in the same commit.
+//!
+//! **Invariant:** `decide` never changes the run and `apply` never refuses, so a saved event can always be applied again.
+//! **Invariant:** `work` depends on the saved run alone: what wakes after a crash asks it and carries on.
+//! **Invariant:** a report of an attempt that is over changes nothing.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cendriix_protocol::{
+    ids::{GateId, RunId, UserId, WorkflowId, WorkspaceId},
+    money::MicroUsd,
+    time::Timestamp,
+    workspaces::Role,
+};
+use serde::{Deserialize, Serialize};
+
+use super::flow::Draft;
+use crate::kit::machine::{Effect, Given, Wanted};
+
+/// How many steps of a run may go on at the same time.
+pub const PARALLEL_MAX: usize = 64;
+/// How often red tests or blocking findings lead back to `executing`.
+pub const FIXES_MAX: u32 = 2;
+/// How long work may take to come to its end after a cancellation.
+pub const GRACE: Duration = Duration::from_secs(30);
+/// How long a gate waits for a person unless the workflow says otherwise.
+pub const GATE_EXPIRES_AFTER: Duration = Duration::from_hours(24);
+
+/// A run and everything needed to continue it after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub id: RunId,
+    pub workspace: WorkspaceId,
+    pub created_by: UserId,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub workflow: WorkflowId,
+    pub workflow_version: u32,
+    pub title: String,
+    /// Where the input stands.
+    pub input: Content,
+    pub course: Course,
+    /// The steps as planned; shared, since only a new plan changes it.
+    pub plan: Arc<Plan>,
+    /// How far each step is, in the order of the plan.
+    pub progress: Vec<Progress>,
+    /// Counts the attempts, from 1.
+    pub attempt: u32,
+    pub status: Status,
+    pub status_since: Timestamp,
+    pub gates: Vec<Gate>,
+    /// Whether the run starts by itself once it is planned.
+    pub advancing: bool,
+    /// When somebody asked to cancel this attempt; nothing once it has ended.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// How many fix steps this attempt has had.
+    pub fixes: u32,
+    /// How many steps at the end of the plan are fix steps.
+    pub fix_steps: u32,
+    /// Whether the plan, as it is, was approved in this attempt.
+    pub plan_approved: bool,
+    /// The commit that the merge gate shows, or that was merged.
+    pub commit: Option<String>,
+    /// Whether the merge happened; it stays so over all attempts.
+    pub merged: bool,
+    /// An activity of which nobody knows whether it happened; its gate is open.
+    pub unknown: Option<Activity>,
+    pub cost: MicroUsd,
+    /// The last event that was applied.
+    pub seq: u64,
+}
+
+/// Where content stands that is too large for the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// In the event of that number, in the run's own journal.
+    Event(u64),
+    /// In a blob of that name and length.
+    Blob { name: String, len: u64 },
+}
+
+/// Content as it comes with an event: itself while it is small.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// JSON text, at most 4 KiB.
+    Inline(String),
+    /// A blob.
+    Blob { name: String, len: u64 },
+}
+
+/// Which states apply to a run. All of them are off for a workflow that only computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each names one state that applies or not")]
+pub struct Course {
+    pub plan_gate: bool,
+    pub testing: bool,
+    pub review: bool,
+    pub pull_request: bool,
+    pub merge_gate: bool,
+    pub deploy: bool,
+    pub deploy_gate: bool,
+    pub verify: bool,
+    /// How often the health of what was deployed is looked at, in milliseconds.
+    pub watch_every_ms: Option<u64>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Counts the plans of this run, from 1.
+    pub version: u32,
+    pub steps: Vec<Step>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub id: String,
+    pub kind: StepKind,
+    /// The places in the plan of the steps that come before it.
+    pub needs: Vec<u32>,
+}
+
+/// What a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepKind {
+    /// Computes an output from the outputs upstream.
+    Transform,
+    /// Waits for a person.
+    Gate { role: Role, timeout_ms: u64 },
+    /// An agent at work in a tree of its own.
+    Agent,
+}
+
+/// How far a step is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub state: StepState,
+    /// In which attempt it last started; 0 when it never did.
+    pub attempt: u32,
+    pub started_at: Option<Timestamp>,
+    pub completed_at: Option<Timestamp>,
+}
+
+impl Progress {
+    pub(super) const NONE: Self =
+        Self { state: StepState::Pending, attempt: 0, started_at: None, completed_at: None };
+}
+
+/// Where a step stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepState {
+    Pending,
+    Running,
+    Waiting { gate: GateId },
+    Succeeded { output: Content },
+    Failed,
+    Cancelled,
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    PlanDraft,
+    PlanApproval,
+    Planned,
+    Executing,
+    Testing,
+    Review,
+    PrOpened,
+    MergeApproval,
+    Merged,
+    Deploying,
+    DeployApproval,
+    DeployVerifying,
+    Operating { checking: bool },
+    SelfHealing,
+    Failed { reason: Reason },
+    Cancelled,
+}
+
+/// Why something did not end well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    pub code: String,
+    pub message: String,
+}
+
+impl Reason {
+    /// A reason with a code for programs and a sentence for people.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
+}
+
+/// A gate that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    pub id: GateId,
+    pub kind: GateKind,
+    /// The place in the plan of the step it belongs to.
+    pub step: Option<u32>,
+    pub role: Role,
+    pub opened_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub subject: String,
+    /// What was shown.
+    pub pinned: Option<String>,
+}
+
+/// What a gate stands before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GateKind {
+    Plan,
+    Step,
+    Policy,
+    Budget,
+    Merge,
+    Deploy,
+    UnknownOutcome,
+}
+
+/// How a gate was closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    Approved { note: Option<String> },
+    Denied { reason: Option<String> },
+    Expired,
+    Withdrawn,
+}
+
+/// What a run does after its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Activity {
+    Test,
+    Review,
+    OpenPullRequest,
+    Merge,
+    Deploy,
+    Verify,
+    Watch,
+    Heal,
+}
+
+/// What becomes of an effect whose outcome is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resolution {
+    Happened,
+    Repeat,
+}
+
+/// What a run begins with.
+#[derive(Clone, Debug)]
+pub struct Birth {
+    pub workspace: WorkspaceId,
+    pub created_by: UserId,
+    pub workflow: WorkflowId,
+    pub workflow_version: u32,
+    pub title: String,
+    pub input: Payload,
+    pub course: Course,
+    pub plan: Arc<Plan>,
+    /// Whether the run starts by itself once it is planned.
+    pub advancing: bool,
+}
+
+/// What somebody asks of a run, and what its work reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    Advance,
+    Approve { gate: Option<GateId>, note: Option<String>, resolution: Option<Resolution>, role: Role },
+    Reject { gate: Option<GateId>, reason: Option<String>, role: Role },
+    Cancel,
+    Retry { from: Option<String> },
+    StepSucceeded { step: u32, attempt: u32, output: Payload },
+    StepFailed { step: u32, attempt: u32, reason: Reason },
+    /// A step must not go on before a person agrees: policy or a budget says so.
+    StepHeld { step: u32, attempt: u32, kind: GateKind, subject: String, pinned: Option<String> },
+    /// An activity ended well; with the commit that it made or merged.
+    Done { activity: Activity, attempt: u32, commit: Option<String> },
+    /// An activity ended badly. `fixable`: a fix step may mend it.
+    Undone { activity: Activity, attempt: u32, reason: Reason, fixable: bool },
+    /// An irrevocable activity was interrupted.
+    OutcomeUnknown { activity: Activity, attempt: u32 },
+    /// A timer's instant has come.
+    Due { timer: Timer },
+}
+
+/// What a run waits for by the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Timer {
+    GateExpires(GateId),
+    GraceEnds,
+    HealthCheck,
+}
+
+/// What happened to a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    Created(Box<Created>),
+    Moved { status: Status, attempt: u32, at: Timestamp },
+    StepStarted { step: u32, attempt: u32, at: Timestamp },
+    StepSucceeded { step: u32, attempt: u32, output: Payload, at: Timestamp },
+    StepFailed { step: u32, attempt: u32, reason: Reason, at: Timestamp },
+    /// A fix step was put behind all others.
+    FixAdded { step: Step, at: Timestamp },
+    GateOpened { gate: Gate },
+    GateClosed { gate: GateId, decision: Decision, at: Timestamp },
+    /// The commit that is to be merged is known, or is another one.
+    CommitPinned { commit: String },
+    OutcomeUnknown { activity: Activity, at: Timestamp },
+    CancelRequested { by: Option<UserId>, at: Timestamp },
+    /// The next attempt began. `from`: what does not come after that step keeps its outcome.
+    Retried { attempt: u32, from: Option<u32>, at: Timestamp },
+    /// An attempt ended.
+    Ended { status: Status, attempt: u32, at: Timestamp },
+}
+
+/// The founding event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    pub id: RunId,
+    pub workspace: WorkspaceId,
+    pub created_by: UserId,
+    pub workflow: WorkflowId,
+    pub workflow_version: u32,
+    pub title: String,
+    pub input: Payload,
+    pub course: Course,
+    pub plan: Arc<Plan>,
+    pub advancing: bool,
+    pub at: Timestamp,
+}
+
+/// What the shell must be doing while the run is as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Compute a step's output.
+    Evaluate { step: u32, attempt: u32 },
+    /// Have an agent do a step.
+    RunStep { step: u32, attempt: u32 },
+    /// Do what comes after the steps.
+    Perform { activity: Activity, attempt: u32 },
+}
+
+/// Names a piece of work or a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkKey {
+    Step(u32),
+    Activity(Activity),
+    Timer(Timer),
+}
+
+/// Why a command is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("a run that is {status} does not allow {command}", status = .status.name())]
+    WrongState { status: Status, command: &'static str },
+    #[error("{} gates are open; say which one with gateId", .gates.len())]
+    WhichGate { gates: Vec<GateId> },
+    #[error("no such gate is open")]
+    NoSuchGate,
+    #[error("this gate is decided by role {} or higher", .needs.name())]
+    RoleTooLow { needs: Role },
+    #[error("say with `resolution` whether it happened or is to be repeated")]
+    ResolutionMissing,
+    #[error("the plan has no step {step:?}")]
+    NoSuchStep { step: String },
+    #[error("what is merged stays merged; retry without fromStepId goes on after the merge")]
+    AlreadyMerged,
+    #[error("a plan needs steps, each after those it depends on")]
+    PlanUnsound,
+    #[error("a report of an attempt or a step that is over")]
+    Late,
+}
+
+impl Run {
+    /// The run that an event of birth founds; `None` for any other event.
+    pub fn found(first: &Event) -> Option<Self> {
+        let Event::Created(created) = first else { return None };
+        Some(Self {
+            id: created.id,
+            workspace: created.workspace,
+            created_by: created.created_by,
+            created_at: created.at,
+            updated_at: created.at,
+            workflow: created.workflow,
+            workflow_version: created.workflow_version,
+            title: created.title.clone(),
+            input: content(1, &created.input),
+            course: created.course,
+            plan: Arc::clone(&created.plan),
+            progress: vec![Progress::NONE; created.plan.steps.len()],
+            attempt: 1,
+            status: Status::PlanDraft,
+            status_since: created.at,
+            gates: Vec::new(),
+            advancing: created.advancing,
+            cancel_requested_at: None,
+            fixes: 0,
+            fix_steps: 0,
+            plan_approved: false,
+            commit: None,
+            merged: false,
+            unknown: None,
+            cost: MicroUsd(0),
+            seq: 0,
+        })
+    }
+
+    /// Says what a birth brings about.
+    ///
+    /// # Errors
+    ///
+    /// When the plan has no steps or is not in order.
+    pub fn create(birth: &Birth, id: RunId, given: &Given) -> Result<Vec<Event>, Refusal> {
+        let steps = birth.plan.steps.iter().enumerate();
+        let ordered = steps.clone().all(|(place, step)| step.needs.iter().all(|need| (*need as usize) < place));
+        if birth.plan.steps.is_empty() || !ordered {
+            return Err(Refusal::PlanUnsound);
+        }
+        let created = Event::Created(Box::new(Created {
+            id,
+            workspace: birth.workspace,
+            created_by: birth.created_by,
+            workflow: birth.workflow,
+            workflow_version: birth.workflow_version,
+            title: birth.title.clone(),
+            input: birth.input.clone(),
+            course: birth.course,
+            plan: Arc::clone(&birth.plan),
+            advancing: birth.advancing,
+            at: given.at,
+        }));
+        let Some(run) = Self::found(&created) else { return Err(Refusal::PlanUnsound) };
+        let mut draft = Draft::new(run, *given);
+        draft.emit(created);
+        draft.begin();
+        Ok(draft.events())
+    }
+
+    /// Says what `command` would bring about, without changing the run.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when the present state does not allow it.
+    pub fn decide(&self, command: &Command, given: &Given) -> Result<Vec<Event>, Refusal> {
+        let mut draft = Draft::new(self.clone(), *given);
+        match (&self.status, command) {
+            (Status::Failed { .. } | Status::Cancelled, Command::Retry { from }) => draft.retry(from.as_deref())?,
+            (Status::Planned, Command::Advance) => draft.execute(),
+            (_, Command::Approve { gate, note, resolution, role }) => {
+                draft.approve(*gate, note.clone(), *resolution, *role)?;
+            }
+            (_, Command::Reject { gate, reason, role }) => draft.reject(*gate, reason.clone(), *role)?,
+            (status, Command::Cancel) if !status.is_end() => draft.cancel(),
+            (_, Command::StepSucceeded { step, attempt, output }) => {
+                self.expect_step(*step, *attempt)?;
+                draft.step_succeeded(*step, output.clone());
+            }
+            (_, Command::StepFailed { step, attempt, reason }) => {
+                self.expect_step(*step, *attempt)?;
+                draft.step_failed(*step, reason.clone());
+            }
+            (_, Command::StepHeld { step, attempt, kind, subject, pinned }) => {
+                self.expect_step(*step, *attempt)?;
+                draft.hold_step(*step, *kind, subject.clone(), pinned.clone());
+            }
+            (_, Command::Done { activity, attempt, commit }) => {
+                self.expect_activity(*activity, *attempt)?;
+                draft.done(*activity, commit.clone());
+            }
+            (_, Command::Undone { activity, attempt, reason, fixable }) => {
+                self.expect_activity(*activity, *attempt)?;
+                draft.undone(*activity, reason.clone(), *fixable);
+            }
+            (_, Command::OutcomeUnknown { activity, attempt }) => {
+                self.expect_activity(*activity, *attempt)?;
+                draft.outcome_unknown(*activity);
+            }
+            (_, Command::Due { timer }) => draft.due(*timer)?,
+            (status, Command::Advance | Command::Cancel | Command::Retry { .. }) => {
+                return Err(Refusal::WrongState { status: status.clone(), command: command.name() });
+            }
+        }
+        Ok(draft.events())
+    }
+
+    /// A report counts only while its step runs in its attempt.
+    fn expect_step(&self, step: u32, attempt: u32) -> Result<(), Refusal> {
+        let running = self.progress.get(step as usize).is_some_and(|step| step.state == StepState::Running);
+        if running && attempt == self.attempt && !self.status.is_end() { Ok(()) } else { Err(Refusal::Late) }
+    }
+
+    /// A report counts only while its activity goes on in its attempt. Once nobody knew its outcome, a person says it.
+    fn expect_activity(&self, activity: Activity, attempt: u32) -> Result<(), Refusal> {
+        let goes_on = self.activity() == Some(activity) && self.unknown.is_none();
+        if goes_on && attempt == self.attempt { Ok(()) } else { Err(Refusal::Late) }
+    }
+
+    /// Takes an event in. The only place where a run changes.
+    pub fn apply(&mut self, seq: u64, event: &Event) {
+        self.seq = seq;
+        match event {
+            Event::Created(_) => (),
+            Event::Moved { status, at, .. } | Event::Ended { status, at, .. } => self.enter(status, *at),
+            Event::StepStarted { step, attempt, at } => self.step(*step, *at, |progress| {
+                progress.state = StepState::Running;
+                progress.attempt = *attempt;
+                progress.started_at = Some(*at);
+                progress.completed_at = None;
+            }),
+            Event::StepSucceeded { step, output, at, .. } => self.step(*step, *at, |progress| {
+                progress.state = StepState::Succeeded { output: content(seq, output) };
+                progress.completed_at = Some(*at);
+            }),
+            Event::StepFailed { step, at, .. } => self.step(*step, *at, |progress| {
+                progress.state = StepState::Failed;
+                progress.completed_at = Some(*at);
+            }),
+            Event::FixAdded { step, at } => {
+                Arc::make_mut(&mut self.plan).steps.push(step.clone());
+                self.progress.push(Progress::NONE);
+                self.fixes += 1;
+                self.fix_steps += 1;
+                self.updated_at = *at;
+            }
+            Event::GateOpened { gate } => {
+                if let Some(step) = gate.step {
+                    self.step(step, gate.opened_at, |progress| {
+                        progress.state = StepState::Waiting { gate: gate.id };
+                        progress.started_at = progress.started_at.or(Some(gate.opened_at));
+                    });
+                }
+                self.updated_at = gate.opened_at;
+                self.gates.push(gate.clone());
+            }
+            Event::GateClosed { gate, decision, at } => self.close(*gate, decision, *at),
+            Event::CommitPinned { commit } => self.commit = Some(commit.clone()),
+            Event::OutcomeUnknown { activity, at } => {
+                self.unknown = Some(*activity);
+                self.updated_at = *at;
+            }
+            Event::CancelRequested { at, .. } => {
+                self.cancel_requested_at = Some(*at);
+                self.updated_at = *at;
+            }
+            Event::Retried { attempt, from, at } => self.begin_again(*attempt, *from, *at),
+        }
+    }
+
+    fn enter(&mut self, status: &Status, at: Timestamp) {
+        self.status = status.clone();
+        self.status_since = at;
+        self.updated_at = at;
+        if *status == Status::Merged {
+            self.merged = true;
+        }
+        if status.is_end() {
+            for progress in &mut self.progress {
+                if matches!(progress.state, StepState::Running | StepState::Waiting { .. }) {
+                    progress.state = StepState::Cancelled;
+                    progress.completed_at = Some(at);
+                }
+            }
+            self.unknown = None;
+            self.cancel_requested_at = None;
+        }
+    }
+
+    fn step(&mut self, step: u32, at: Timestamp, change: impl FnOnce(&mut Progress)) {
+        self.updated_at = at;
+        if let Some(progress) = self.progress.get_mut(step as usize) {
+            change(progress);
+        }
+    }
+
+    fn close(&mut self, gate: GateId, decision: &Decision, at: Timestamp) {
+        self.updated_at = at;
+        let Some(place) = self.gates.iter().position(|open| open.id == gate) else { return };
+        let gate = self.gates.remove(place);
+        if !matches!(decision, Decision::Approved { .. }) {
+            return;
+        }
+        match (gate.kind, gate.step) {
+            (GateKind::Plan, _) => self.plan_approved = true,
+            (GateKind::UnknownOutcome, _) => self.unknown = None,
+            (GateKind::Policy | GateKind::Budget, Some(step)) => {
+                self.step(step, at, |progress| progress.state = StepState::Running);
+            }
+            (GateKind::Step | GateKind::Policy | GateKind::Budget | GateKind::Merge | GateKind::Deploy, _) => (),
+        }
+    }
+
+    fn begin_again(&mut self, attempt: u32, from: Option<u32>, at: Timestamp) {
+        let again = self.from(from);
+        for (progress, again) in self.progress.iter_mut().zip(again) {
+            if again {
+                *progress = Progress { attempt: progress.attempt, ..Progress::NONE };
+            }
+        }
+        if from.is_none() && !self.merged {
+            let planned = self.plan.steps.len() - self.fix_steps as usize;
+            Arc::make_mut(&mut self.plan).steps.truncate(planned);
+            self.progress.truncate(planned);
+            self.fix_steps = 0;
+        }
+        if !self.merged {
+            self.commit = None;
+        }
+        self.attempt = attempt;
+        self.fixes = 0;
+        self.cancel_requested_at = None;
+        self.plan_approved = false;
+        self.gates.clear();
+        self.status = Status::PlanDraft;
+        self.status_since = at;
+        self.updated_at = at;
+    }
+
+    /// Which steps begin again: all of them, or that one, what comes after it and what has not succeeded. After the merge
+    /// none does.
+    fn from(&self, from: Option<u32>) -> Vec<bool> {
+        let mut again: Vec<bool> = Vec::with_capacity(self.progress.len());
+        for (place, step) in self.plan.steps.iter().enumerate() {
+            let succeeded = matches!(self.progress[place].state, StepState::Succeeded { .. });
+            let after = step.needs.iter().any(|need| again.get(*need as usize).copied().unwrap_or(false));
+            let begins = match from {
+                None => true,
+                Some(from) => from as usize == place || after || !succeeded,
+            };
+            again.push(begins && !self.merged);
+        }
+        again
+    }
+
+    /// Says what should be going on: after a command, and after a restart alike.
+    pub fn work(&self) -> BTreeMap<WorkKey, Wanted<Work>> {
+        let mut wanted = BTreeMap::new();
+        if self.status.is_end() && !matches!(self.status, Status::Operating { .. }) {
+            return wanted;
+        }
+        let cancelling = self.cancel_requested_at.is_some();
+        let attempt = self.attempt;
+        let want = |work| if cancelling { Wanted::Stop(work) } else { Wanted::Do(work) };
+        for (place, progress) in (0_u32..).zip(&self.progress) {
+            if progress.state != StepState::Running {
+                continue;
+            }
+            let work = match self.plan.steps[place as usize].kind {
+                StepKind::Transform => Work::Evaluate { step: place, attempt },
+                StepKind::Agent | StepKind::Gate { .. } => Work::RunStep { step: place, attempt },
+            };
+            wanted.insert(WorkKey::Step(place), want(work));
+        }
+        if let Some(activity) = self.activity().filter(|_| self.unknown.is_none()) {
+            wanted.insert(WorkKey::Activity(activity), want(Work::Perform { activity, attempt }));
+        }
+        for gate in &self.gates {
+            wanted.insert(WorkKey::Timer(Timer::GateExpires(gate.id)), Wanted::At(gate.expires_at));
+        }
+        if let Some(at) = self.cancel_requested_at.filter(|_| self.unknown.is_none()) {
+            wanted.insert(WorkKey::Timer(Timer::GraceEnds), Wanted::At(at.after(GRACE)));
+        }
+        if let (Status::Operating { checking: false }, Some(every)) = (&self.status, self.course.watch_every_ms) {
+            let next = self.updated_at.after(Duration::from_millis(every));
+            wanted.insert(WorkKey::Timer(Timer::HealthCheck), Wanted::At(next));
+        }
+        wanted
+    }
+
+    /// What goes on after the steps, if it is not held by a gate.
+    pub fn activity(&self) -> Option<Activity> {
+        let open = |kind| self.gates.iter().any(|gate| gate.kind == kind);
+        match self.status {
+            Status::Testing => Some(Activity::Test),
+            Status::Review => Some(Activity::Review),
+            Status::PrOpened if self.commit.is_none() => Some(Activity::OpenPullRequest),
+            Status::PrOpened => Some(Activity::Merge),
+            Status::MergeApproval if !open(GateKind::Merge) => Some(Activity::Merge),
+            Status::Deploying => Some(Activity::Deploy),
+            Status::DeployVerifying => Some(Activity::Verify),
+            Status::Operating { checking: true } => Some(Activity::Watch),
+            Status::SelfHealing => Some(Activity::Heal),
+            Status::PlanDraft
+            | Status::PlanApproval
+            | Status::Planned
+            | Status::Executing
+            | Status::MergeApproval
+            | Status::Merged
+            | Status::DeployApproval
+            | Status::Operating { checking: false }
+            | Status::Failed { .. }
+            | Status::Cancelled => None,
+        }
+    }
+
+    /// Whether nothing goes on by itself: the run has ended, or waits for somebody.
+    pub fn rests(&self) -> bool {
+        !self.work().values().any(|wanted| matches!(wanted, Wanted::Do(_) | Wanted::Stop(_)))
+    }
+
+    /// What can be asked of the run now.
+    pub fn allowed_actions(&self) -> Vec<&'static str> {
+        let mut allowed = Vec::new();
+        if self.status == Status::Planned {
+            allowed.push("advance");
+        }
+        if !self.gates.is_empty() {
+            allowed.extend(["approve", "reject"]);
+        }
+        if !self.status.is_end() {
+            allowed.push("cancel");
+        }
+        if matches!(self.status, Status::Failed { .. } | Status::Cancelled) {
+            allowed.push("retry");
+        }
+        if self.merged && !matches!(self.status, Status::Failed { .. }) {
+            allowed.push("promote-playbook");
+        }
+        allowed
+    }
+}
+
+impl Activity {
+    /// Whether it reaches outside and cannot be taken back.
+    pub fn is_irrevocable(self) -> bool {
+        effect(Work::Perform { activity: self, attempt: 0 }) == Effect::Irrevocable
+    }
+}
+
+/// What repeating a piece of work would mean.
+pub fn effect(work: Work) -> Effect {
+    match work {
+        Work::Evaluate { .. } => Effect::Pure,
+        Work::RunStep { .. } | Work::Perform { activity: Activity::Test, .. } => Effect::Contained,
+        Work::Perform { activity: Activity::Review | Activity::Verify | Activity::Watch, .. } => Effect::ReadOnly,
+        Work::Perform { activity: Activity::OpenPullRequest, .. } => Effect::Keyed,
+        Work::Perform { activity: Activity::Merge | Activity::Deploy | Activity::Heal, .. } => Effect::Irrevocable,
+    }
+}
+
+/// Where content stands that came with event number `seq`.
+fn content(seq: u64, payload: &Payload) -> Content {
+    match payload {
+        Payload::Inline(_) => Content::Event(seq),
+        Payload::Blob { name, len } => Content::Blob { name: name.clone(), len: *len },
+    }
+}
+
+impl Status {
+    /// Whether an attempt has ended there.
+    pub fn is_end(&self) -> bool {
+        match self {
+            Self::Failed { .. } | Self::Cancelled | Self::Operating { .. } => true,
+            // A run that goes on to deploy passes through in the same commit.
+            Self::Merged => true,
+            Self::PlanDraft
+            | Self::PlanApproval
+            | Self::Planned
+            | Self::Executing
+            | Self::Testing
+            | Self::Review
+            | Self::PrOpened
+            | Self::MergeApproval
+            | Self::Deploying
+            | Self::DeployApproval
+            | Self::DeployVerifying
+            | Self::SelfHealing => false,
+        }
+    }
+
+    /// The status as people and the wire say it.
+    pub fn name(&self) -> &'static str {
+        cendriix_protocol::runs::Status::from(self).name()
+    }
+}
+
+impl Command {
+    /// The command as people say it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Advance => "advance",
+            Self::Approve { .. } => "approve",
+            Self::Reject { .. } => "reject",
+            Self::Cancel => "cancel",
+            Self::Retry { .. } => "retry",
+            Self::StepSucceeded { .. } => "step succeeded",
+            Self::StepFailed { .. } => "step failed",
+            Self::StepHeld { .. } => "step held",
+            Self::Done { .. } => "done",
+            Self::Undone { .. } => "undone",
+            Self::OutcomeUnknown { .. } => "outcome unknown",
+            Self::Due { .. } => "due",
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

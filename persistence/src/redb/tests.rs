@@ -1,0 +1,1 @@
+//! The engine on real files and on backends that fail.

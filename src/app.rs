@@ -1,0 +1,72 @@
+//! What handlers reach: one handle per area.
+
+use std::sync::Arc;
+
+use cendriix_actors::{
+    System, identity::Identity, kit::Clock, runs::Runs, workflows::Workflows, workspaces::Workspaces,
+};
+use cendriix_persistence::store::SharedStore;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{config::Config, data_dir::DataDir};
+
+/// What handlers reach. A clone is cheap and the same.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Parts>);
+
+/// The handles of the areas and what the door itself needs.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who there is.
+    pub identity: Identity,
+    /// Tenants and members.
+    pub workspaces: Workspaces,
+    /// Graphs to run.
+    pub workflows: Workflows,
+    /// Runs of them.
+    pub runs: Runs,
+    /// Time, ids and chance.
+    pub clock: Clock,
+    /// Where everything is kept.
+    pub store: SharedStore,
+    /// The directory of it.
+    pub data: DataDir,
+    /// The configuration.
+    pub config: Config,
+    /// The operator's secret for `/control`.
+    pub control_token: String,
+    /// Cancelled when the server begins to stop.
+    pub draining: CancellationToken,
+    /// One permit for each event stream.
+    pub streams: Arc<Semaphore>,
+    /// The port that the server listens on.
+    pub port: u16,
+}
+
+impl App {
+    /// Puts together what handlers reach.
+    pub fn new(system: &System, config: Config, data: DataDir, control_token: String, port: u16) -> Self {
+        Self(Arc::new(Parts {
+            identity: system.identity.clone(),
+            workspaces: system.workspaces.clone(),
+            workflows: system.workflows.clone(),
+            runs: system.runs.clone(),
+            clock: system.shared.clock.clone(),
+            store: Arc::clone(&system.shared.store),
+            data,
+            control_token,
+            draining: CancellationToken::new(),
+            streams: Arc::new(Semaphore::new(config.server.streams_max)),
+            port,
+            config,
+        }))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,197 @@
+//! `backup`, `restore` and `verify`.
+//!
+//! A backup is one tar archive: `manifest.json`, a consistent copy of the database, then the blobs. Signing keys are left
+//! out, so a restored server signs with a new key and everybody logs in again.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use cendriix_persistence::{
+    StoreError,
+    redb::{self, FORMAT, RedbStore},
+    store::Store,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Done, Failure, client, output};
+use crate::{Config, data_dir::DataDir};
+
+const MANIFEST: &str = "manifest.json";
+const DATABASE: &str = "store.redb";
+const BLOBS: &str = "blobs";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    product: String,
+    version: String,
+    format: u32,
+}
+
+/// A backup could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The disk refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The archive is not one of ours.
+    #[error("{0} is no backup of cendriix, or is damaged: {1}")]
+    NoBackup(PathBuf, String),
+    /// The target is in use.
+    #[error("{0} holds data already; restore into an empty directory with --data")]
+    NotEmpty(PathBuf),
+}
+
+fn io_error(what: String) -> impl FnOnce(io::Error) -> BackupError {
+    move |source| BackupError::Io { what, source }
+}
+
+/// Writes a backup of a store that may go on, and says how many bytes it has.
+///
+/// # Errors
+///
+/// When the target exists, or the store or the disk fails.
+pub async fn write(store: &dyn Store, data: &DataDir, to: &Path) -> Result<u64, BackupError> {
+    if to.exists() {
+        let exists = io::ErrorKind::AlreadyExists.into();
+        return Err(BackupError::Io { what: format!("will not overwrite {}", to.display()), source: exists });
+    }
+    // The database is copied before the blobs, so every blob that it refers to is there to be copied after it.
+    let copy = data.path().join(format!("backup-{}.redb", std::process::id()));
+    drop(fs::remove_file(&copy));
+    let copied = store.copy(&copy).await;
+    let (blobs, target, source) = (data.blobs(), to.to_owned(), copy.clone());
+    let packed = match copied {
+        Ok(()) => tokio::task::spawn_blocking(move || pack(&source, &blobs, &target)).await,
+        Err(error) => Ok(Err(error.into())),
+    };
+    drop(fs::remove_file(&copy));
+    packed.unwrap_or_else(|error| Err(BackupError::Io { what: "the backup broke off".into(), source: io::Error::other(error) }))
+}
+
+fn pack(database: &Path, blobs: &Path, to: &Path) -> Result<u64, BackupError> {
+    let failed = || io_error(format!("cannot write {}", to.display()));
+    let draft = to.with_extension("partial");
+    let file = fs::File::create(&draft).map_err(failed())?;
+    let mut archive = tar::Builder::new(io::BufWriter::new(file));
+    let manifest = Manifest { product: "cendriix".into(), version: env!("CARGO_PKG_VERSION").into(), format: FORMAT };
+    let manifest = serde_json::to_vec(&manifest).unwrap_or_default();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(manifest.len() as u64);
+    header.set_mode(0o600);
+    archive.append_data(&mut header, MANIFEST, manifest.as_slice()).map_err(failed())?;
+    archive.append_path_with_name(database, DATABASE).map_err(failed())?;
+    if blobs.is_dir() {
+        archive.append_dir_all(BLOBS, blobs).map_err(failed())?;
+    }
+    let mut file = archive.into_inner().map_err(failed())?;
+    file.flush().map_err(failed())?;
+    file.get_ref().sync_all().map_err(failed())?;
+    let bytes = file.get_ref().metadata().map_err(failed())?.len();
+    fs::rename(&draft, to).map_err(failed())?;
+    Ok(bytes)
+}
+
+/// Takes a backup: of the server that runs on the data directory, or of the directory itself.
+pub(super) async fn take(config: &Config, to: &Path) -> Done {
+    let to = std::path::absolute(to).map_err(Failure::new)?;
+    let data = DataDir::at(&config.storage.data);
+    let bytes = match RedbStore::open(&data.store(), &config.storage.options()) {
+        _ if !data.store().exists() => return Err(Failure::new(format!("{} holds no data", data.path().display()))),
+        Ok(store) => write(&store, &data, &to).await.map_err(Failure::new)?,
+        Err(StoreError::Locked { .. }) => {
+            let answer: serde_json::Value =
+                client::operate(&client::control(config)?, "/backup", &json!({ "to": to })).await?;
+            answer["bytes"].as_u64().unwrap_or(0)
+        }
+        Err(error) => return Err(Failure::new(error)),
+    };
+    output::note(&format!("wrote {} ({bytes} bytes); signing keys are left out on purpose", to.display()));
+    Ok(0)
+}
+
+/// Puts a backup into an empty data directory.
+pub(super) fn restore(config: &Config, from: &Path) -> Done {
+    let data = DataDir::at(&config.storage.data);
+    unpack(from, &data).map_err(Failure::new)?;
+    output::note(&format!(
+        "restored {}; start the server on it with `cendriix serve --data {}`. Everybody logs in again.",
+        from.display(),
+        data.path().display()
+    ));
+    Ok(0)
+}
+
+fn unpack(from: &Path, data: &DataDir) -> Result<(), BackupError> {
+    let holds_data = fs::read_dir(data.path()).is_ok_and(|mut entries| entries.next().is_some());
+    if holds_data {
+        return Err(BackupError::NotEmpty(data.path().to_owned()));
+    }
+    let unusable = |error: io::Error| BackupError::NoBackup(from.to_owned(), error.to_string());
+    let file = fs::File::open(from).map_err(io_error(format!("cannot read {}", from.display())))?;
+    let draft = data.path().with_extension("restoring");
+    drop(fs::remove_dir_all(&draft));
+    fs::create_dir_all(&draft).map_err(io_error(format!("cannot write {}", draft.display())))?;
+    let unpacked = tar::Archive::new(io::BufReader::new(file)).unpack(&draft).map_err(unusable);
+    let placed = unpacked.and_then(|()| place(from, &draft, data));
+    drop(fs::remove_dir_all(&draft));
+    placed
+}
+
+fn place(from: &Path, draft: &Path, data: &DataDir) -> Result<(), BackupError> {
+    let unusable = |detail: String| BackupError::NoBackup(from.to_owned(), detail);
+    let manifest = fs::read(draft.join(MANIFEST)).map_err(|error| unusable(error.to_string()))?;
+    let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|error| unusable(error.to_string()))?;
+    if manifest.format > FORMAT {
+        return Err(StoreError::Newer { found: manifest.format, known: FORMAT }.into());
+    }
+    let failed = |source| BackupError::Io { what: format!("cannot write {}", data.path().display()), source };
+    data.create().map_err(failed)?;
+    redb::restore(&draft.join(DATABASE), &data.store())?;
+    if draft.join(BLOBS).is_dir() {
+        fs::rename(draft.join(BLOBS), data.blobs()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Proves a data directory that no server holds.
+pub(super) async fn verify(config: &Config, json: bool) -> Done {
+    let data = DataDir::at(&config.storage.data);
+    if !data.store().exists() {
+        return Err(Failure::with(4, format!("{} holds no data", data.path().display())));
+    }
+    let store = RedbStore::open(&data.store(), &config.storage.options()).map_err(Failure::new)?;
+    let report = cendriix_actors::verify::verify(&store).await.map_err(Failure::new)?;
+    if json {
+        output::line(
+            &json!({
+                "valid": report.faults.is_empty(), "entities": report.entities, "journalEntries": report.journal_entries,
+                "auditEntries": report.audit_entries, "faults": report.faults,
+            })
+            .to_string(),
+        );
+    } else {
+        for fault in &report.faults {
+            output::line(fault);
+        }
+        output::line(&format!(
+            "{} entities, {} journal entries and {} audit entries looked at: {}",
+            report.entities,
+            report.journal_entries,
+            report.audit_entries,
+            if report.faults.is_empty() { "all sound" } else { "NOT SOUND" }
+        ));
+    }
+    Ok(u8::from(!report.faults.is_empty()))
+}

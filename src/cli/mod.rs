@@ -1,0 +1,147 @@
+//! The command line: one binary that serves, and that talks to a server.
+
+pub mod backup;
+mod client;
+mod output;
+mod runs;
+mod serve;
+mod workflows;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use self::client::Client;
+use crate::{
+    config::{Config, Flags, Log},
+    telemetry,
+};
+
+/// The control plane for AI agents: a ticket becomes a governed, durable, observable run.
+#[derive(Debug, Parser)]
+#[command(name = "cendriix", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The data directory
+    #[arg(long, global = true, env = "CENDRIIX_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The configuration file
+    #[arg(long, global = true, env = "CENDRIIX_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The server to talk to; the one that holds the data directory when absent
+    #[arg(long, global = true, env = "CENDRIIX_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// The token to talk to it with; the local operator logs in when absent
+    #[arg(long, global = true, env = "CENDRIIX_TOKEN", value_name = "JWT", hide_env_values = true)]
+    token: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Serve),
+    /// See and steer runs
+    #[command(subcommand)]
+    Runs(runs::Command),
+    /// Keep and run workflows
+    #[command(subcommand)]
+    Workflows(workflows::Command),
+    /// Write everything but the signing keys into one archive, also while the server goes on
+    Backup {
+        /// The archive to write
+        #[arg(value_name = "FILE.tar")]
+        to: PathBuf,
+    },
+    /// Put a backup into an empty data directory
+    Restore {
+        /// The archive to read
+        #[arg(value_name = "FILE.tar")]
+        from: PathBuf,
+    },
+    /// Prove that nothing in a data directory is missing or was tampered with
+    Verify,
+    /// Print the OpenAPI document
+    Openapi,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The address and port to listen on; port 0 takes any free one
+    #[arg(long, env = "CENDRIIX_LISTEN", value_name = "HOST:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+/// Why a command did not succeed, and with which code it exits.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// The command failed.
+    pub(crate) fn new(message: impl ToString) -> Self {
+        Self::with(1, message)
+    }
+
+    /// The command failed in a way that scripts can tell apart.
+    pub(crate) fn with(code: u8, message: impl ToString) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
+
+/// What a command ends with: exit codes 0 done, 1 failed, 2 wrong usage, 3 not logged in, 4 not found, 5 conflict, 6 waits at
+/// a gate and nobody can answer, 130 interrupted.
+type Done = Result<u8, Failure>;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ended(Err(Failure::new(format!("cannot start: {error}")))),
+    };
+    let done = runtime.block_on(Box::pin(run(cli)));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ended(done)
+}
+
+fn ended(done: Done) -> ExitCode {
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            output::error(&failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Done {
+    let listen = match &cli.command {
+        Command::Serve(serve) => serve.listen,
+        _ => None,
+    };
+    let flags = Flags { config: cli.config.clone(), listen, data: cli.data.clone() };
+    let config = Config::load(&flags).map_err(|error| Failure::with(2, error))?;
+    let quiet = Log { level: "warn".to_owned(), ..config.log.clone() };
+    telemetry::start(if matches!(cli.command, Command::Serve(_)) { &config.log } else { &quiet });
+    let client = || Client::connect(&config, cli.server.as_deref(), cli.token.clone());
+    match cli.command {
+        Command::Serve(_) => serve::run(config).await,
+        Command::Runs(command) => runs::run(command, &client().await?, cli.json).await,
+        Command::Workflows(command) => workflows::run(command, &client().await?, cli.json).await,
+        Command::Backup { to } => backup::take(&config, &to).await,
+        Command::Restore { from } => backup::restore(&config, &from),
+        Command::Verify => backup::verify(&config, cli.json).await,
+        Command::Openapi => {
+            let document = serde_json::to_string_pretty(&crate::http::openapi()).map_err(Failure::new)?;
+            output::line(&document);
+            Ok(0)
+        }
+    }
+}

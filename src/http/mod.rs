@@ -1,0 +1,88 @@
+//! The router: one line per area, in the order of the API reference.
+
+pub mod caller;
+pub mod error;
+pub mod extract;
+mod identity;
+pub mod listener;
+mod operations;
+mod request;
+mod runs;
+mod sse;
+pub mod table;
+mod workflows;
+mod workspaces;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::StatusCode,
+    middleware,
+    response::{IntoResponse, Response},
+};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use self::error::ApiError;
+use crate::{
+    app::App,
+    config::{AuthMode, Server},
+};
+
+/// All routes, with what happens to every request around them.
+pub fn router(app: App) -> Router {
+    let (router, _) = areas(&app.config.server).split_for_parts();
+    let AuthMode::Dev = app.config.auth.mode;
+    router
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(DefaultBodyLimit::max(app.config.server.body_bytes_max))
+        .layer(middleware::from_fn_with_state(app.clone(), request::only_local))
+        .layer(middleware::from_fn_with_state(app.clone(), request::envelope))
+        .with_state(app)
+}
+
+fn areas(limits: &Server) -> OpenApiRouter<App> {
+    let v1 = OpenApiRouter::new()
+        .merge(identity::routes())
+        .merge(workspaces::routes())
+        .merge(runs::routes())
+        .merge(workflows::routes(limits.workflow_bytes_max));
+    OpenApiRouter::with_openapi(Document::openapi())
+        .nest("/v1", v1)
+        .merge(identity::well_known())
+        .merge(operations::routes())
+}
+
+/// The OpenAPI document of all routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    areas(&Server::default()).split_for_parts().1
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "cendriix", description = "The control plane for AI agents: a ticket becomes a governed, durable, observable run."),
+    security(("bearer" = [])),
+    modifiers(&Bearer)
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = said.unwrap_or("without a message"), "a handler panicked");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; say the requestId when you report it").into_response()
+}

@@ -1,0 +1,86 @@
+//! Event streams: numbered, with a heartbeat, resumable, and ended in order when the server stops.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use cendriix_actors::runs::Following;
+use cendriix_protocol::runs::RunEvent;
+use futures::{Stream, StreamExt as _, stream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use super::error::ApiError;
+use crate::app::App;
+
+const HEARTBEAT: Duration = Duration::from_secs(15);
+const RETRY: Duration = Duration::from_secs(3);
+
+/// The number after which a client wants to go on, from `Last-Event-ID` or the query's `lastEventId`; 0 when it says none.
+pub(super) fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> u64 {
+    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    header.or(query).and_then(|id| id.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The stream of a run's events.
+///
+/// # Errors
+///
+/// When too many streams are open already.
+pub(super) fn of_run(app: &App, following: Following) -> Result<Response, ApiError> {
+    let Ok(permit) = std::sync::Arc::clone(&app.streams).try_acquire_owned() else {
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many event streams are open; try again"));
+    };
+    let events = events(following, app.draining.clone(), permit);
+    let retry = stream::once(async { Ok(Event::default().retry(RETRY)) });
+    let body = Sse::new(retry.chain(events)).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("heartbeat"));
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+struct Open {
+    following: Following,
+    draining: CancellationToken,
+    _permit: OwnedSemaphorePermit,
+}
+
+fn events(
+    following: Following,
+    draining: CancellationToken,
+    permit: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let open = Open { following, draining, _permit: permit };
+    let pages = stream::unfold(Some(open), |open| async {
+        let mut open = open?;
+        let next = tokio::select! {
+            next = open.following.next() => next,
+            () = open.draining.cancelled() => {
+                let goodbye = Event::default().event("server_shutdown").data("{}").retry(RETRY);
+                return Some((vec![goodbye], None));
+            }
+        };
+        match next {
+            Ok(Some(events)) => Some((events.iter().map(written).collect(), Some(open))),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::error!(%error, "an event stream broke off");
+                None
+            }
+        }
+    });
+    pages.flat_map(|events: Vec<Event>| stream::iter(events.into_iter().map(Ok)))
+}
+
+fn written(event: &RunEvent) -> Event {
+    // Types of the protocol have no maps but those with string keys, so they can always be written.
+    let data = serde_json::to_string(event).unwrap_or_default();
+    Event::default().id(event.seq.to_string()).event(event.kind.name()).data(data)
+}

@@ -1,0 +1,121 @@
+//! A server: storage, areas and listener, started and stopped together. Tests and examples use this same door.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use cendriix_actors::{
+    Settings, System,
+    identity::tokens::{KeyError, Tokens},
+    kit::Clock,
+};
+use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore, store::SharedStore};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::{
+    app::App,
+    config::Config,
+    data_dir::{Control, DataDir},
+    http::{self, listener},
+};
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    app: App,
+    system: System,
+    listener: JoinHandle<()>,
+}
+
+/// The server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {path}: {source}")]
+    Data {
+        /// The directory.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}; choose another with --listen, or stop what uses it")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A supervisor did not start.
+    #[error("cannot start the actors: {0}")]
+    Actors(#[from] ractor::SpawnErr),
+}
+
+impl Server {
+    /// Starts a server.
+    ///
+    /// # Errors
+    ///
+    /// When the data directory, the store, the key or the address cannot be used; the message says what to do.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let data = DataDir::at(&config.storage.data);
+        let unusable = |source| StartError::Data { path: data.path().display().to_string(), source };
+        data.create().map_err(unusable)?;
+        let wanted = config.server.listen;
+        let socket = TcpListener::bind(wanted).await;
+        let socket = socket.map_err(|source| StartError::Listen { addr: wanted, source })?;
+        let addr = socket.local_addr().map_err(|source| StartError::Listen { addr: wanted, source })?;
+        let store: SharedStore = Arc::new(RedbStore::open(&data.store(), &config.storage.options())?);
+        let clock = Clock::system();
+        let control_token = format!("{:032x}{:032x}", clock.random(), clock.random());
+        let settings = Settings {
+            store,
+            blobs: Blobs::new(data.blobs()),
+            clock,
+            tokens: Tokens::open(&data.keys())?,
+            rest: (&config.rest).into(),
+        };
+        let system = System::start(settings).await?;
+        data.announce(&Control::new(addr, control_token.clone())).map_err(unusable)?;
+        let app = App::new(&system, config, data, control_token, addr.port());
+        let listener = listener::start(socket, http::router(app.clone()), &app);
+        tracing::info!(%addr, data = %app.data.path().display(), "listening");
+        Ok(Self { addr, app, system, listener })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What its handlers reach.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Waits until the storage engine has failed and the process must end.
+    pub async fn failed(&self) {
+        let mut dead = self.system.shared.store.dead();
+        // The sender lives as long as the store.
+        if dead.wait_for(|dead| *dead).await.is_err() {
+            futures::future::pending::<()>().await;
+        }
+    }
+
+    /// Stops: no new requests, streams told, those under way get their time, entities put to sleep, everything on disk.
+    pub async fn stop(self) {
+        self.app.draining.cancel();
+        let patience = Duration::from_millis(self.app.config.server.drain_ms);
+        if tokio::time::timeout(patience, self.listener).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+        self.system.stop().await;
+        self.app.data.withdraw();
+        self.system.shared.tasks.ended(Duration::from_secs(5)).await;
+    }
+}

@@ -1,0 +1,7 @@
+//! One module per area, tests named as sentences.
+
+mod identity;
+mod operations;
+mod runs;
+mod workflows;
+mod workspaces;

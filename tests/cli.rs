@@ -1,0 +1,130 @@
+//! The command line, as a person and as a script use it.
+
+use serde_json::{Value, json};
+
+use crate::kit::{
+    chain, gated,
+    process::{Process, cendriix, printed, run},
+    text,
+};
+
+fn json(data: &std::path::Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&printed(data, &[arguments, &["--json"]].concat())).unwrap()
+}
+
+fn file(home: &tempfile::TempDir, definition: &Value) -> String {
+    let path = home.path().join(format!("{}.json", text(&definition["name"])));
+    std::fs::write(&path, definition.to_string()).unwrap();
+    path.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_is_kept_executed_and_its_runs_are_seen() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let _server = Process::serve(&data).await;
+    let workflow = text(&json(&data, &["workflows", "create", &file(&home, &chain(3))])["id"]);
+    let told = printed(&data, &["workflows", "execute", &workflow, "--input", r#"{"n":1}"#]);
+    assert!(told.contains("✓ n2 = 4") && told.contains("merged"), "{told}");
+    let listed = printed(&data, &["runs", "list"]);
+    assert!(listed.starts_with("ID ") && listed.contains("merged"), "{listed}");
+    let runs = json(&data, &["runs", "list", "--status", "merged"]);
+    let id = text(&runs["runs"][0]["id"]);
+    assert!(printed(&data, &["runs", "why", &id]).contains("The run is merged"));
+    assert!(printed(&data, &["runs", "get", &id]).contains("n2 = 4"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_tell_scripts_what_happened() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let code = |arguments: &[&str]| run(&data, arguments).status.code().unwrap();
+    assert_eq!(code(&["runs", "list"]), 1, "no server");
+    assert_eq!(code(&["runs", "frobnicate"]), 2, "wrong usage");
+    let _server = Process::serve(&data).await;
+    let workflow = text(&json(&data, &["workflows", "create", &file(&home, &gated())])["id"]);
+    assert_eq!(code(&["workflows", "execute", &workflow]), 6, "waits at a gate that nobody here can answer");
+    let id = text(&json(&data, &["runs", "list"])["runs"][0]["id"]);
+    assert_eq!(code(&["runs", "retry", &id]), 5, "its state does not allow it");
+    assert_eq!(code(&["runs", "get", "00000000-0000-0000-0000-000000000000"]), 4);
+    assert_eq!(code(&["runs", "list", "--token", "nonsense"]), 3);
+    assert_eq!(code(&["runs", "list", "--status", "happy"]), 2);
+    assert_eq!(code(&["runs", "approve", &id, "--note", "LGTM"]), 0);
+    assert_eq!(code(&["runs", "watch", &id]), 0);
+    assert_eq!(code(&["workflows", "create", &file(&home, &json!({ "name": "bad", "nodes": [] }))]), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_server_that_goes_on_is_restored_and_sound() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let server = Process::serve(&data).await;
+    let client = server.client().login("ada").await;
+    let workflow = client.chain(2).await;
+    let run_it = json!({ "workflowId": workflow, "input": { "n": 1, "text": "x".repeat(10_000) } });
+    let before = client.post_and_wait("/v1/workflows/execute", run_it.clone()).await.expect(202);
+    let archive = home.path().join("backup.tar").display().to_string();
+    printed(&data, &["backup", &archive]);
+    assert!(!run(&data, &["backup", &archive]).status.success(), "nothing is overwritten");
+    client.post_and_wait("/v1/workflows/execute", run_it).await.expect(202);
+
+    let restored = home.path().join("restored");
+    printed(&restored, &["restore", &archive]);
+    assert!(!run(&restored, &["restore", &archive]).status.success(), "nothing is overwritten");
+    assert!(printed(&restored, &["verify"]).contains("all sound"));
+    let second = Process::serve(&restored).await;
+    let client = second.client().login("ada").await;
+    let runs = client.get("/v1/runs").await.expect(200);
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(client.get(&format!("/v1/runs/{}", text(&before["id"]))).await.expect(200), before);
+    assert!(!restored.join("keys").join("signing.pkcs8").metadata().unwrap().permissions().readonly());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_used_is_said_clearly() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let server = Process::serve(&data).await;
+    let said = |arguments: &[&str], data: &std::path::Path| {
+        let output = run(data, arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let locked = said(&["serve", "--listen", "127.0.0.1:0"], &data);
+    assert!(locked.contains("in use by another process"), "{locked}");
+    let address = server.url.strip_prefix("http://").unwrap();
+    let taken = said(&["serve", "--listen", address], &home.path().join("other"));
+    assert!(taken.contains("cannot listen on") && taken.contains("--listen"), "{taken}");
+    std::fs::write(home.path().join("file"), "x").unwrap();
+    let no_directory = said(&["serve", "--listen", "127.0.0.1:0"], &home.path().join("file"));
+    assert!(no_directory.contains("cannot use the data directory"), "{no_directory}");
+    let broken = home.path().join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(broken.join("store.redb"), "this is no database".repeat(1000)).unwrap();
+    let damaged = said(&["serve", "--listen", "127.0.0.1:0"], &broken);
+    assert!(damaged.contains("damaged or no data file") && damaged.contains("restore"), "{damaged}");
+    let public = said(&["serve", "--listen", "0.0.0.0:0"], &home.path().join("public"));
+    assert!(public.contains("dev_allow_public"), "{public}");
+    let archive = said(&["restore", &home.path().join("file").display().to_string()], &home.path().join("fresh"));
+    assert!(archive.contains("no backup"), "{archive}");
+    // A refused start must not take the running server's announcement away.
+    printed(&data, &["runs", "list"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_told_to_stop_ends_well_and_withdraws() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let server = Process::serve(&data).await;
+    assert!(server.terminate().await.success());
+    assert!(!data.join("control.json").exists());
+    assert!(printed(&data, &["verify"]).contains("all sound"));
+}
+
+#[test]
+fn the_openapi_document_is_printed() {
+    let home = tempfile::tempdir().unwrap();
+    let output = cendriix(home.path()).arg("openapi").output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+}

@@ -1,0 +1,81 @@
+//! The real binary in a process of its own.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use super::TestClient;
+
+/// The command line, on a data directory.
+pub(crate) fn cendriix(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cendriix"));
+    command.arg("--data").arg(data).env_remove("CENDRIIX_SERVER").env_remove("CENDRIIX_TOKEN");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs the command line to its end.
+pub(crate) fn run(data: &Path, arguments: &[&str]) -> Output {
+    cendriix(data).args(arguments).output().unwrap()
+}
+
+/// What a command printed to stdout, when it succeeded.
+pub(crate) fn printed(data: &Path, arguments: &[&str]) -> String {
+    let output = run(data, arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} ended with {}: {said}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A server in a process of its own; killed when this goes away.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Process {
+    /// Starts one and waits until it listens.
+    pub(crate) async fn serve(data: &Path) -> Self {
+        drop(std::fs::remove_file(data.join("control.json")));
+        let mut command = cendriix(data);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).env("CENDRIIX_LOG__LEVEL", "warn");
+        let mut child = command.spawn().unwrap();
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            looks.tick().await;
+            assert!(child.try_wait().unwrap().is_none(), "the server did not start");
+            let control = std::fs::read(data.join("control.json")).unwrap_or_default();
+            // The file is there before it is whole.
+            if let Ok(control) = serde_json::from_slice::<serde_json::Value>(&control) {
+                return Self { child, url: super::text(&control["url"]) };
+            }
+        }
+    }
+
+    pub(crate) fn client(&self) -> TestClient {
+        TestClient::new(self.url.clone())
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; gives how it ended.
+    pub(crate) async fn terminate(mut self) -> std::process::ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

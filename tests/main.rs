@@ -1,0 +1,10 @@
+//! The one test binary: black box over 127.0.0.1, and the repository's own rules.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+mod api;
+mod cli;
+mod crash;
+mod kit;
+mod openapi;
+mod openness;
+mod tidy;
