@@ -1,6 +1,7 @@
 //! The configuration: built-in defaults, then a TOML file, then `CENDRIIX_…` variables, then flags.
 //!
-//! `config/default.toml` shows every key with its unit and reason; a test holds it against [`Config::default`].
+//! `config/default.toml` shows every key with its unit and reason; a test holds it against
+//! [`Config::default`].
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -215,7 +216,8 @@ impl Config {
         }
         // Sections and keys are parted by two underscores: CENDRIIX_SERVER__DRAIN_MS.
         let nested = Env::prefixed("CENDRIIX_").filter(|name| name.as_str().contains("__")).split("__");
-        let mut config: Self = layers.merge(nested).extract().map_err(|error| ConfigError::Wrong(Box::new(error)))?;
+        let mut config: Self =
+            layers.merge(nested).extract().map_err(|error| ConfigError::Wrong(Box::new(error)))?;
         config.server.listen = flags.listen.unwrap_or(config.server.listen);
         config.storage.data = flags.data.clone().unwrap_or(config.storage.data);
         config.validate()?;

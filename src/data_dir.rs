@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! data/store.redb      the database          data/keys/           signing keys (never in a backup)
-//! data/blobs/          large things          data/control.json    where the server listens (0600, while it runs)
+//! data/blobs/          large things          data/control.json    where the server listens (0600, while it
+//! runs)
 //! ```
 
 use std::{

@@ -1,13 +1,24 @@
-//! A server: storage, areas and listener, started and stopped together. Tests and examples use this same door.
+//! A server: storage, areas and listener, started and stopped together. Tests and examples use this same
+//! door.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use cendriix_actors::{
     Settings, System,
     identity::tokens::{KeyError, Tokens},
     kit::Clock,
 };
-use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore, store::SharedStore};
+use cendriix_persistence::{
+    StoreError,
+    blobs::Blobs,
+    redb::RedbStore,
+    store::{SharedStore, Store},
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
@@ -56,12 +67,25 @@ pub enum StartError {
     Actors(#[from] ractor::SpawnErr),
 }
 
+/// Waits until nobody holds the store any more, so that the file can be opened again; at most two seconds.
+async fn released(store: &Weak<dyn Store>) {
+    let mut looks = tokio::time::interval(Duration::from_millis(2));
+    for _ in 0..1000 {
+        if store.strong_count() == 0 {
+            return;
+        }
+        looks.tick().await;
+    }
+    tracing::warn!("something still holds the store");
+}
+
 impl Server {
     /// Starts a server.
     ///
     /// # Errors
     ///
-    /// When the data directory, the store, the key or the address cannot be used; the message says what to do.
+    /// When the data directory, the store, the key or the address cannot be used; the message says what to
+    /// do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let data = DataDir::at(&config.storage.data);
         let unusable = |source| StartError::Data { path: data.path().display().to_string(), source };
@@ -107,7 +131,8 @@ impl Server {
         }
     }
 
-    /// Stops: no new requests, streams told, those under way get their time, entities put to sleep, everything on disk.
+    /// Stops: no new requests, streams told, those under way get their time, entities put to sleep,
+    /// everything on disk.
     pub async fn stop(self) {
         self.app.draining.cancel();
         let patience = Duration::from_millis(self.app.config.server.drain_ms);
@@ -117,5 +142,8 @@ impl Server {
         self.system.stop().await;
         self.app.data.withdraw();
         self.system.shared.tasks.ended(Duration::from_secs(5)).await;
+        let store = Arc::downgrade(&self.system.shared.store);
+        drop((self.app, self.system));
+        released(&store).await;
     }
 }

@@ -105,7 +105,8 @@ async fn what_cannot_be_used_is_said_clearly() {
     assert!(damaged.contains("damaged or no data file") && damaged.contains("restore"), "{damaged}");
     let public = said(&["serve", "--listen", "0.0.0.0:0"], &home.path().join("public"));
     assert!(public.contains("dev_allow_public"), "{public}");
-    let archive = said(&["restore", &home.path().join("file").display().to_string()], &home.path().join("fresh"));
+    let archive =
+        said(&["restore", &home.path().join("file").display().to_string()], &home.path().join("fresh"));
     assert!(archive.contains("no backup"), "{archive}");
     // A refused start must not take the running server's announcement away.
     printed(&data, &["runs", "list"]);

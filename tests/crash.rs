@@ -1,6 +1,7 @@
 //! `kill -9` at random moments under load: every acknowledged command is there, every run goes on by itself.
 //!
-//! `CENDRIIX_CRASHES` says how often to kill (10), `CENDRIIX_SEED` with which seed; a failure prints the seed.
+//! `CENDRIIX_CRASHES` says how often to kill (10), `CENDRIIX_SEED` with which seed; a failure prints the
+//! seed.
 
 use std::sync::{
     Arc, Mutex,
@@ -53,7 +54,9 @@ async fn ask(client: TestClient, chain: String, gated: String, seed: u64, said: 
     loop {
         let waiting = said.waiting.lock().unwrap().pop();
         if let Some(run) = waiting.filter(|_| dice.bool()) {
-            let Some(answer) = sent(&client, &format!("/v1/runs/{run}/approve"), json!({})).await else { return };
+            let Some(answer) = sent(&client, &format!("/v1/runs/{run}/approve"), json!({})).await else {
+                return;
+            };
             // Another try of ours before the last crash may have got through without our hearing of it.
             if answer.status == 200 {
                 said.approved.lock().unwrap().push(run);
@@ -99,7 +102,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
 async fn nothing_that_was_acknowledged_is_lost_by_kill_9() {
     let crashes = from_environment("CENDRIIX_CRASHES", 10);
     let seed = from_environment("CENDRIIX_SEED", fastrand::u64(..));
-    println!("CENDRIIX_SEED={seed}");
+    eprintln!("CENDRIIX_SEED={seed}");
     let mut dice = fastrand::Rng::with_seed(seed);
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");

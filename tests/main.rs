@@ -8,3 +8,4 @@ mod kit;
 mod openapi;
 mod openness;
 mod tidy;
+mod tidy_dependencies;

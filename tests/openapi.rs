@@ -15,7 +15,10 @@ fn document() -> Value {
 fn operations(document: &Value) -> Vec<(String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     let each = paths.iter().flat_map(|(path, item)| {
-        item.as_object().unwrap().iter().map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation))
+        item.as_object()
+            .unwrap()
+            .iter()
+            .map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation))
     });
     each.collect()
 }
@@ -44,11 +47,16 @@ fn every_operation_has_an_id_a_tag_descriptions_and_its_security() {
     for (name, operation) in operations(&document) {
         let route = ROUTES.iter().find(|route| name == format!("{} {}", route.method, route.path)).unwrap();
         assert_eq!(operation["tags"], serde_json::json!([route.area]), "{name}");
-        assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{name}: the id stands twice");
+        assert!(
+            ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+            "{name}: the id stands twice"
+        );
         for (status, response) in operation["responses"].as_object().unwrap() {
             assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{name} {status}");
         }
-        let public = operation["security"].as_array().is_some_and(|schemes| schemes.iter().all(|scheme| scheme == &serde_json::json!({})));
+        let public = operation["security"]
+            .as_array()
+            .is_some_and(|schemes| schemes.iter().all(|scheme| scheme == &serde_json::json!({})));
         assert_eq!(public, route.access == Access::Public, "{name}");
         assert_eq!(operation["responses"].get("401").is_some(), route.access != Access::Public, "{name}");
     }
@@ -61,6 +69,11 @@ async fn every_route_of_the_table_is_served() {
         let path = route.path.replace(['{', '}'], "x");
         let method = reqwest::Method::from_bytes(route.method.as_bytes()).unwrap();
         let status = server.stranger().request(method, &path).send().await.unwrap().status();
-        assert!(status != 405 && (status != 404 || route.access == Access::Public), "{} {}: {status}", route.method, route.path);
+        assert!(
+            status != 405 && (status != 404 || route.access == Access::Public),
+            "{} {}: {status}",
+            route.method,
+            route.path
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Nobody reaches what is not theirs: every route × {no token, malformed, `alg: none`, wrong key, wrong role, other workspace}.
+//! Nobody reaches what is not theirs: every route × {no token, malformed, `alg: none`, wrong key, wrong
+//! role, other workspace}.
 
 use cendriix::http::table::{Access, ROUTES, Route};
 use cendriix_protocol::workspaces::Role;

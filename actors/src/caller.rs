@@ -41,6 +41,10 @@ impl Caller {
     ///
     /// [`Error::Forbidden`] for too low a role.
     pub fn may(&self) -> Result<(), Error> {
-        if self.role >= self.needs { Ok(()) } else { Err(Error::Forbidden { needs: self.needs, has: self.role }) }
+        if self.role >= self.needs {
+            Ok(())
+        } else {
+            Err(Error::Forbidden { needs: self.needs, has: self.role })
+        }
     }
 }

@@ -32,7 +32,11 @@ impl Large {
     ///
     /// When the disk refuses.
     pub async fn keep(blobs: &Blobs, workspace: WorkspaceId, text: String) -> Result<Self, Error> {
-        if text.len() <= ROW_MAX { Ok(Self::Here(text)) } else { put(blobs, workspace, text).await.map(Self::Blob) }
+        if text.len() <= ROW_MAX {
+            Ok(Self::Here(text))
+        } else {
+            put(blobs, workspace, text).await.map(Self::Blob)
+        }
     }
 
     /// Reads the text.
@@ -69,7 +73,9 @@ pub async fn get(blobs: &Blobs, workspace: WorkspaceId, digest: Digest) -> Resul
     String::from_utf8(content.into()).map_err(|_| unreadable("blob", "it is no text").into())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, Error> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(Error::Unavailable("the server is stopping; try again".into())),
@@ -97,8 +103,12 @@ pub fn id_at(key: &[u8], place: usize) -> Option<Uuid> {
 /// Why a record was not saved.
 pub fn unsaved(outcome: Outcome) -> Error {
     match outcome {
-        Outcome::Refused(_) | Outcome::Conflict => Error::conflict("somebody else changed it meanwhile; read it again"),
-        Outcome::Full => Error::Unavailable("the disk is nearly full; nothing is saved until there is space again".into()),
+        Outcome::Refused(_) | Outcome::Conflict => {
+            Error::conflict("somebody else changed it meanwhile; read it again")
+        }
+        Outcome::Full => {
+            Error::Unavailable("the disk is nearly full; nothing is saved until there is space again".into())
+        }
         Outcome::Saved | Outcome::Unknown => Error::Unavailable("the outcome is unknown; ask again".into()),
     }
 }

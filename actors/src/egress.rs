@@ -1,8 +1,8 @@
 //! The one client for addresses that users give: it reaches the public internet and nothing else.
 //!
-//! **Invariant:** an address literal is checked after parsing, a name's addresses when they are connected to; there is no
-//! moment between the check and the use. Redirects and proxies are off. Exceptions are exact `host:port` pairs of the
-//! operator's configuration.
+//! **Invariant:** an address literal is checked after parsing, a name's addresses when they are connected to;
+//! there is no moment between the check and the use. Redirects and proxies are off. Exceptions are exact
+//! `host:port` pairs of the operator's configuration.
 
 use std::{
     collections::BTreeSet,
@@ -121,7 +121,8 @@ impl Resolve for PublicOnly {
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-            let public: Vec<SocketAddr> = found.into_iter().filter(|address| is_public(address.ip())).collect();
+            let public: Vec<SocketAddr> =
+                found.into_iter().filter(|address| is_public(address.ip())).collect();
             if public.is_empty() {
                 return Err(Box::from(Refused::Private(host)));
             }
@@ -147,7 +148,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_documentation()
         || a == 0
         || a >= 240
-        // Carrier-grade NAT (RFC 6598), protocol assignments (RFC 6890), benchmarks (RFC 2544), 6to4 relays (RFC 7526).
+        // Carrier-grade NAT (RFC 6598), protocol assignments (RFC 6890), benchmarks (RFC 2544), 6to4 relays
+        // (RFC 7526).
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && c == 0)
         || (a == 198 && (b == 18 || b == 19))
@@ -159,7 +161,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     // Only global unicast (2000::/3); of that neither documentation, Teredo, 6to4, ORCHID nor local NAT64.
     let global = first & 0xe000 == 0x2000;
-    let special = first == 0x2002 || (first == 0x2001 && (second < 0x200 || second == 0x0db8)) || first == 0x3fff;
+    let special =
+        first == 0x2002 || (first == 0x2001 && (second < 0x200 || second == 0x0db8)) || first == 0x3fff;
     global && !special
 }
 
@@ -189,7 +192,10 @@ mod tests {
         }
         assert!(egress.request(Method::GET, "https://93.184.215.14/").is_ok());
         assert!(matches!(egress.request(Method::GET, "http://example.com/"), Err(Refused::NotHttps(_))));
-        assert!(matches!(egress.request(Method::GET, "file:///etc/passwd"), Err(Refused::NoUrl(_) | Refused::NotHttps(_))));
+        assert!(matches!(
+            egress.request(Method::GET, "file:///etc/passwd"),
+            Err(Refused::NoUrl(_) | Refused::NotHttps(_))
+        ));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: the same request asked twice takes effect once, for 24 hours.
 //!
-//! The claim is a guard and a row of the effect's own save, so there is no moment at which only one of the two exists.
+//! The claim is a guard and a row of the effect's own save, so there is no moment at which only one of the
+//! two exists.
 
 use std::time::Duration;
 
@@ -35,7 +36,10 @@ impl Claim {
     /// The claim of a caller on a route, for a body.
     pub fn new(caller: &Caller, route: &str, key: &str, body: &[u8]) -> Self {
         let name = format!("{}\n{}\n{route}\n{key}", caller.workspace, caller.user);
-        Self { key: RowKey { space: space::IDEMPOTENCY, key: sha256(name.as_bytes()).to_vec() }, body: sha256(body) }
+        Self {
+            key: RowKey { space: space::IDEMPOTENCY, key: sha256(name.as_bytes()).to_vec() },
+            body: sha256(body),
+        }
     }
 
     /// The resource that an earlier request with this key led to.

@@ -1,4 +1,5 @@
-//! The numbers under which things stand in the store. **Invariant:** a number is never reused for another thing.
+//! The numbers under which things stand in the store. **Invariant:** a number is never reused for another
+//! thing.
 
 /// Runs: living.
 pub const RUN: u8 = 1;

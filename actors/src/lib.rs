@@ -6,8 +6,8 @@
 //!         └─ tasks (work of entities, ended with them)
 //! ```
 //!
-//! Living areas ([`runs`]) are machines in the shell of [`kit`]; kept areas ([`workspaces`], [`workflows`], [`identity`])
-//! are records and checks on them.
+//! Living areas ([`runs`]) are machines in the shell of [`kit`]; kept areas ([`workspaces`], [`workflows`],
+//! [`identity`]) are records and checks on them.
 
 pub mod audit;
 pub mod caller;

@@ -15,7 +15,10 @@ use crate::{
         sweeper::{self, Kinds},
         tasks::Tasks,
     },
-    runs::{Runs, work::{Contents, RunWorld}},
+    runs::{
+        Runs,
+        work::{Contents, RunWorld},
+    },
     workflows::Workflows,
     workspaces::Workspaces,
 };

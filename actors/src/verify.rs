@@ -1,5 +1,5 @@
-//! Proves of a data directory that nothing acknowledged is missing: journals lead to their snapshots, restarts would go on,
-//! and no audit chain is broken.
+//! Proves of a data directory that nothing acknowledged is missing: journals lead to their snapshots,
+//! restarts would go on, and no audit chain is broken.
 
 use cendriix_persistence::{
     codec::decode,
@@ -16,7 +16,9 @@ impl Areas for Known {
         let readable = |result: Result<(), StoreError>| result.map_err(|error| error.to_string());
         match key.kind {
             kinds::RUN => stored::check::<Run>(stored, journal),
-            kinds::WORKSPACE => readable(decode::<workspaces::Stored>("workspace", &stored.snapshot).map(drop)),
+            kinds::WORKSPACE => {
+                readable(decode::<workspaces::Stored>("workspace", &stored.snapshot).map(drop))
+            }
             kinds::USER => readable(decode::<identity::Person>("user", &stored.snapshot).map(drop)),
             kinds::WORKFLOW => readable(decode::<workflows::Stored>("workflow", &stored.snapshot).map(drop)),
             other => Err(format!("kind {other} is not known")),

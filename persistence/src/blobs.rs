@@ -1,6 +1,7 @@
 //! Large things by their content: files named after their BLAKE3 hash, apart for each workspace.
 //!
-//! **Invariant:** a blob is synced, and so is its directory, before [`Blobs::put`] returns; a save may then refer to it.
+//! **Invariant:** a blob is synced, and so is its directory, before [`Blobs::put`] returns; a save may then
+//! refer to it.
 
 use std::{
     fs, io,
@@ -75,7 +76,8 @@ impl Blobs {
     pub fn put(&self, workspace: Uuid, content: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(content);
         let path = self.path(workspace, digest);
-        let io = |source| StoreError::Io { what: format!("cannot keep a blob at {}", path.display()), source };
+        let io =
+            |source| StoreError::Io { what: format!("cannot keep a blob at {}", path.display()), source };
         if content.len() > BLOB_MAX {
             return Err(io(io::ErrorKind::FileTooLarge.into()));
         }
@@ -97,26 +99,32 @@ impl Blobs {
         let io = |source| StoreError::Io { what: format!("cannot read the blob {digest}"), source };
         let content = fs::read(&path).map_err(io)?;
         if Digest::of(&content) != digest {
-            return Err(StoreError::Damaged { path: path.display().to_string(), detail: "its content has another hash".into() });
+            return Err(StoreError::Damaged {
+                path: path.display().to_string(),
+                detail: "its content has another hash".into(),
+            });
         }
         Ok(content.into())
     }
 }
 
-/// Writes beside the place, syncs and renames. Each writer has a draft of its own, so two of the same content do not meet.
+/// Writes beside the place, syncs and renames. Each writer has a draft of its own, so two of the same
+/// content do not meet.
 fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
     let draft = path.with_extension(format!("{}.draft", DRAFTS.fetch_add(1, Ordering::Relaxed)));
     let mut file = fs::File::create(&draft)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&draft, path));
+    let written =
+        file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&draft, path));
     if written.is_err() {
         drop(fs::remove_file(&draft));
     }
     written
 }
 
-/// Syncs every directory that a blob may have brought about: its own, the workspace's and the root, each named in the
+/// Syncs every directory that a blob may have brought about: its own, the workspace's and the root, each
+/// named in the
 /// one above.
 fn sync_folders(path: &Path) -> io::Result<()> {
     path.ancestors().skip(1).take(4).try_for_each(folders::sync)
@@ -163,7 +171,8 @@ mod tests {
     fn a_blob_that_is_too_large_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let refused = Blobs::new(root.path().to_owned()).put(Uuid::nil(), &vec![0; BLOB_MAX + 1]);
-        assert!(matches!(refused, Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::FileTooLarge));
+        let too_large = |source: &io::Error| source.kind() == io::ErrorKind::FileTooLarge;
+        assert!(matches!(refused, Err(StoreError::Io { source, .. }) if too_large(&source)));
     }
 
     #[test]

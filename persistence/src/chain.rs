@@ -1,6 +1,7 @@
 //! The hash chain of the audit log: each workspace has its own, numbered from 1 without a gap.
 //!
-//! `hash = SHA-256(prev ‖ seq ‖ digest)`, where `prev` is the hash of the entry before (32 zero bytes for the first), `seq`
+//! `hash = SHA-256(prev ‖ seq ‖ digest)`, where `prev` is the hash of the entry before (32 zero bytes for
+//! the first), `seq`
 //! its number as eight bytes big-endian and `digest` the SHA-256 of the entry's canonical JSON (RFC 8785).
 //! **Invariant:** no entry can be changed, left out or put in without breaking every hash after it.
 
@@ -69,9 +70,41 @@ pub(crate) fn write(prev: &[u8; 32], hash: &[u8; 32], body: &[u8]) -> Vec<u8> {
 
 /// Reads an entry from its key and value.
 pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Link, StoreError> {
-    let unreadable = || StoreError::Unreadable { what: "audit entry", detail: "its key or value is too short".into() };
+    let unreadable =
+        || StoreError::Unreadable { what: "audit entry", detail: "its key or value is too short".into() };
     let seq = number(key.get(16..)).ok_or_else(unreadable)?;
     let (prev, rest) = value.split_first_chunk::<32>().ok_or_else(unreadable)?;
     let (hash, body) = rest.split_first_chunk::<32>().ok_or_else(unreadable)?;
     Ok(Link { seq, prev: *prev, hash: *hash, body: Bytes::copy_from_slice(body) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::sha256;
+
+    /// As any other program computes them that follows the formula at the top of this file.
+    const KNOWN: [(&[u8], &str); 2] = [
+        (b"came", "72a3de28b8ba1327303784be4afe9c3a04df62b74a1c447a8733b736be15bb02"),
+        (b"went", "4a1658c6a415deb2b6db52ebab969a6e54964511ab3095fa9f2d61b72dc91666"),
+    ];
+
+    #[test]
+    fn hashes_are_those_of_the_published_formula() {
+        let mut head = Head::default();
+        for (body, expected) in KNOWN {
+            head = Head { seq: head.seq + 1, hash: head.following(&sha256(body)) };
+            let seen: Vec<String> = head.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(seen.concat(), expected);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written() {
+        let (workspace, prev, hash) = (Uuid::from_u128(7), [1; 32], [2; 32]);
+        let link = read(&key(workspace, 5), &write(&prev, &hash, b"body")).unwrap();
+        assert_eq!(link, Link { seq: 5, prev, hash, body: Bytes::from_static(b"body") });
+        assert!(read(&key(workspace, 5), &[0; 63]).is_err());
+        assert!(read(&[0; 20], &[0; 64]).is_err());
+    }
 }

@@ -1,4 +1,5 @@
-//! How stored values are written: `MessagePack` with names, so that fields can be added, and fixed layouts for headers.
+//! How stored values are written: `MessagePack` with names, so that fields can be added, and fixed layouts
+//! for headers.
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,7 +31,8 @@ const HEADER_LEN: usize = 8 * 5 + 2 + 1;
 const WORKING: u8 = 1;
 const PARKED: u8 = 2;
 
-/// Writes a header: epoch, version, seq, snapshot's seq, due instant (0 for none), schema, flags; all big-endian.
+/// Writes a header: epoch, version, seq, snapshot's seq, due instant (0 for none), schema, flags; all
+/// big-endian.
 pub(crate) fn write_header(header: &Header) -> [u8; HEADER_LEN] {
     let mut bytes = [0; HEADER_LEN];
     let words = [header.epoch, header.version, header.seq, header.snapshot_seq, header.due_at.unwrap_or(0)];
@@ -44,7 +46,8 @@ pub(crate) fn write_header(header: &Header) -> [u8; HEADER_LEN] {
 
 /// Reads a header.
 pub(crate) fn read_header(bytes: &[u8]) -> Result<Header, StoreError> {
-    let unreadable = || StoreError::Unreadable { what: "header", detail: format!("it has {} bytes", bytes.len()) };
+    let unreadable =
+        || StoreError::Unreadable { what: "header", detail: format!("it has {} bytes", bytes.len()) };
     let word = |index: usize| number(bytes.get(index * 8..)).ok_or_else(unreadable);
     let [high, low, flags] = *bytes.get(40..).unwrap_or_default() else { return Err(unreadable()) };
     Ok(Header {

@@ -20,7 +20,9 @@ use uuid::Uuid;
 use crate::{
     chain::{self, Head},
     codec::{number, read_header, write_header},
-    store::{Change, Entry, Found, Guard, Header, Key, Outcome, RowKey, Save, Scan, StoreError, Stored, following},
+    store::{
+        Change, Entry, Found, Guard, Header, Key, Outcome, RowKey, Save, Scan, StoreError, Stored, following,
+    },
 };
 
 /// Which table.
@@ -132,7 +134,11 @@ pub(crate) fn save(tables: &mut impl Write, heads: &mut Heads, save: &Save) -> R
         let head = head(tables, heads, draft.workspace)?;
         let hash = head.following(&draft.digest);
         let next = Head { seq: head.seq + 1, hash };
-        tables.put(Table::Audit, &chain::key(draft.workspace, next.seq), &chain::write(&head.hash, &hash, &draft.body))?;
+        tables.put(
+            Table::Audit,
+            &chain::key(draft.workspace, next.seq),
+            &chain::write(&head.hash, &hash, &draft.body),
+        )?;
         heads.insert(draft.workspace, next);
     }
     for key in &save.nudges {
@@ -149,7 +155,8 @@ fn nudge(tables: &mut impl Write, key: Key) -> Result<(), StoreError> {
     move_wakes(tables, key, &before, &after)
 }
 
-/// Whether the guard holds; what a counter becomes is put into `counters`, where later guards of the save find it.
+/// Whether the guard holds; what a counter becomes is put into `counters`, where later guards of the save
+/// find it.
 fn holds(tables: &impl Read, guard: &Guard, counters: &mut Vec<(Vec<u8>, i64)>) -> Result<bool, StoreError> {
     match guard {
         Guard::Absent(key) => Ok(tables.get(Table::Rows, &row_key(key))?.is_none()),
@@ -173,7 +180,9 @@ fn holds(tables: &impl Read, guard: &Guard, counters: &mut Vec<(Vec<u8>, i64)>) 
 
 fn read_counter(value: Option<&[u8]>) -> Result<i64, StoreError> {
     let Some(value) = value else { return Ok(0) };
-    let bytes = value.try_into().map_err(|_| StoreError::Unreadable { what: "counter", detail: "not eight bytes".into() })?;
+    let bytes = value
+        .try_into()
+        .map_err(|_| StoreError::Unreadable { what: "counter", detail: "not eight bytes".into() })?;
     Ok(i64::from_be_bytes(bytes))
 }
 
@@ -252,7 +261,12 @@ pub(crate) fn load(tables: &impl Read, key: Key) -> Result<Option<Stored>, Store
     Ok(Some(Stored { header, snapshot, tail }))
 }
 
-pub(crate) fn journal(tables: &impl Read, key: Key, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+pub(crate) fn journal(
+    tables: &impl Read,
+    key: Key,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Entry>, StoreError> {
     if header(tables, key)?.is_none_or(|header| header.seq <= after) {
         return Ok(Vec::new());
     }
@@ -270,7 +284,8 @@ pub(crate) fn journal(tables: &impl Read, key: Key, after: u64, limit: usize) ->
 }
 
 fn read_entry(key: &[u8], value: &Bytes) -> Result<Entry, StoreError> {
-    let unreadable = || StoreError::Unreadable { what: "journal entry", detail: "its key or value is too short".into() };
+    let unreadable =
+        || StoreError::Unreadable { what: "journal entry", detail: "its key or value is too short".into() };
     let first_seq = number(key.get(17..)).ok_or_else(unreadable)?;
     let version = number(Some(value)).ok_or_else(unreadable)?;
     Ok(Entry { first_seq, version, bytes: value.slice(8..) })
@@ -315,7 +330,12 @@ fn woken(tables: &impl Read, range: Range) -> Result<Vec<Key>, StoreError> {
     Ok(found.iter().filter_map(|(key, _)| Key::read(key.get(8..)?)).collect())
 }
 
-pub(crate) fn audit(tables: &impl Read, workspace: Uuid, from: u64, limit: usize) -> Result<Vec<chain::Link>, StoreError> {
+pub(crate) fn audit(
+    tables: &impl Read,
+    workspace: Uuid,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<chain::Link>, StoreError> {
     let from = Bound::Included(chain::key(workspace, from).to_vec());
     let range = Range { from, ..Range::prefix(workspace.as_bytes(), limit) };
     tables.range(Table::Audit, range)?.iter().map(|(key, value)| chain::read(key, value)).collect()
@@ -326,8 +346,12 @@ pub(crate) fn audited(tables: &impl Read) -> Result<Vec<Uuid>, StoreError> {
     let mut from = Bound::Unbounded;
     loop {
         let range = Range { from, to: Bound::Unbounded, reverse: false, limit: 1 };
-        let Some((key, _)) = tables.range(Table::Audit, range)?.into_iter().next() else { return Ok(workspaces) };
-        let Some(workspace) = key.get(..16).and_then(|id| Uuid::from_slice(id).ok()) else { return Ok(workspaces) };
+        let Some((key, _)) = tables.range(Table::Audit, range)?.into_iter().next() else {
+            return Ok(workspaces);
+        };
+        let Some(workspace) = key.get(..16).and_then(|id| Uuid::from_slice(id).ok()) else {
+            return Ok(workspaces);
+        };
         workspaces.push(workspace);
         from = Bound::Excluded(chain::key(workspace, u64::MAX).to_vec());
     }
@@ -359,3 +383,6 @@ fn wake_key(at: u64, key: Key) -> [u8; 25] {
     bytes[8..].copy_from_slice(&key.bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests;

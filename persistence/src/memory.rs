@@ -1,4 +1,5 @@
-//! The engine on maps: what it saves is gone with it, and nothing in it waits, so that virtual time passes as it should.
+//! The engine on maps: what it saves is gone with it, and nothing in it waits, so that virtual time passes
+//! as it should.
 
 use std::{collections::BTreeMap, sync::Arc, sync::Mutex};
 
@@ -150,7 +151,10 @@ impl Store for MemoryStore {
 
     async fn copy(&self, to: &std::path::Path) -> Result<(), StoreError> {
         let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
-        Err(StoreError::Io { what: format!("a store in memory cannot be copied to {}", to.display()), source })
+        Err(StoreError::Io {
+            what: format!("a store in memory cannot be copied to {}", to.display()),
+            source,
+        })
     }
 
     fn commits(&self) -> u64 {

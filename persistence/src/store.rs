@@ -1,6 +1,7 @@
 //! What can be saved and read, whatever the engine.
 //!
-//! **Invariant:** a [`Save`] happens as a whole or not at all, and once [`Outcome::Saved`] was answered it survives
+//! **Invariant:** a [`Save`] happens as a whole or not at all, and once [`Outcome::Saved`] was answered it
+//! survives
 //! `kill -9`. **Invariant:** a refused save never fails those that share its commit.
 
 use std::{ops::Bound, sync::Arc};
@@ -209,7 +210,8 @@ impl Scan {
         Self { space, from: Bound::Included(prefix.to_vec()), to, reverse: false, limit }
     }
 
-    /// The same rows, last first, and of those only what stands before `cursor`; never others, whatever the cursor.
+    /// The same rows, last first, and of those only what stands before `cursor`; never others, whatever the
+    /// cursor.
     #[must_use]
     pub fn newest_first(mut self, cursor: Option<Vec<u8>>) -> Self {
         self.reverse = true;
@@ -241,13 +243,18 @@ pub type Found = (Vec<u8>, Bytes);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the file open.
-    #[error("the data file {path} is in use by another process; stop that server or name another --data directory")]
+    #[error(
+        "the data file {path} is in use by another process; stop that server or name another --data directory"
+    )]
     Locked {
         /// The file.
         path: String,
     },
     /// The file was written by a later version of this program.
-    #[error("the data file is of format {found}, this program reads up to {known}; use the newer program or a backup")]
+    #[error(
+        "the data file is of format {found}, this program reads up to {known}; use the newer program or a \
+            backup"
+    )]
     Newer {
         /// The file's format.
         found: u32,
@@ -255,7 +262,10 @@ pub enum StoreError {
         known: u32,
     },
     /// The file is no data file, or damaged.
-    #[error("the data file {path} is damaged or no data file at all ({detail}); restore a backup with `cendriix restore`")]
+    #[error(
+        "the data file {path} is damaged or no data file at all ({detail}); restore a backup with `cendriix \
+            restore`"
+    )]
     Damaged {
         /// The file.
         path: String,
@@ -309,7 +319,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Reads which entities are due at `at` (milliseconds since 1970) or before, earliest first.
     async fn due(&self, at: u64, limit: usize) -> Result<Vec<Key>, StoreError>;
     /// Reads audit entries of a workspace from number `from` on.
-    async fn audit(&self, workspace: Uuid, from: u64, limit: usize) -> Result<Vec<crate::chain::Link>, StoreError>;
+    async fn audit(
+        &self,
+        workspace: Uuid,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<crate::chain::Link>, StoreError>;
     /// Reads all keys of stored entities in order, after `after`.
     async fn keys(&self, after: Option<Key>, limit: usize) -> Result<Vec<Key>, StoreError>;
     /// Reads which workspaces have an audit log.

@@ -33,9 +33,17 @@ impl Report {
 
 /// What the areas know of their stored values.
 pub trait Areas: Sync {
-    /// Says what is wrong with an entity, given all of its journal.
+    /// Looks at an entity, given all of its journal.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, in a sentence.
     fn check(&self, key: Key, stored: &Stored, journal: &[crate::store::Entry]) -> Result<(), String>;
     /// The digest of an audit entry's canonical form.
+    ///
+    /// # Errors
+    ///
+    /// Why it has none.
     fn digest(&self, body: &[u8]) -> Result<[u8; 32], String>;
 }
 
@@ -61,7 +69,12 @@ pub async fn verify(store: &dyn Store, areas: &dyn Areas) -> Result<Report, Stor
     Ok(report)
 }
 
-async fn entity(store: &dyn Store, areas: &dyn Areas, key: Key, report: &mut Report) -> Result<(), StoreError> {
+async fn entity(
+    store: &dyn Store,
+    areas: &dyn Areas,
+    key: Key,
+    report: &mut Report,
+) -> Result<(), StoreError> {
     report.entities += 1;
     let name = format!("entity {} of kind {}", key.id, key.kind);
     let (stored, journal) = match (store.load(key).await, store.journal(key, 0, usize::MAX).await) {
@@ -77,7 +90,10 @@ async fn entity(store: &dyn Store, areas: &dyn Areas, key: Key, report: &mut Rep
     let mut next = 1;
     for entry in &journal {
         if entry.first_seq != next {
-            report.fault(format!("{name}: event {next} is missing from the journal, which goes on at {}", entry.first_seq));
+            report.fault(format!(
+                "{name}: event {next} is missing from the journal, which goes on at {}",
+                entry.first_seq
+            ));
         }
         let count = events(&entry.bytes);
         if count.is_none() {
@@ -94,7 +110,12 @@ async fn entity(store: &dyn Store, areas: &dyn Areas, key: Key, report: &mut Rep
     Ok(())
 }
 
-async fn chain(store: &dyn Store, areas: &dyn Areas, workspace: Uuid, report: &mut Report) -> Result<(), StoreError> {
+async fn chain(
+    store: &dyn Store,
+    areas: &dyn Areas,
+    workspace: Uuid,
+    report: &mut Report,
+) -> Result<(), StoreError> {
     let mut head = Head::default();
     loop {
         let links = store.audit(workspace, head.seq + 1, PAGE).await?;
@@ -105,7 +126,10 @@ async fn chain(store: &dyn Store, areas: &dyn Areas, workspace: Uuid, report: &m
             report.audit_entries += 1;
             match areas.digest(&link.body) {
                 Ok(digest) if head.continues(&link, &digest) => (),
-                Ok(_) => report.fault(format!("the audit chain of workspace {workspace} breaks at entry {}", head.seq + 1)),
+                Ok(_) => report.fault(format!(
+                    "the audit chain of workspace {workspace} breaks at entry {}",
+                    head.seq + 1
+                )),
                 Err(why) => report.fault(format!("audit entry {} of workspace {workspace}: {why}", link.seq)),
             }
             head = Head { seq: link.seq, hash: link.hash };
@@ -121,3 +145,6 @@ fn events(bytes: &[u8]) -> Option<u64> {
     }
     rmp_serde::from_slice::<Counted>(bytes).ok().map(|counted| counted.events.len() as u64)
 }
+
+#[cfg(test)]
+mod tests;

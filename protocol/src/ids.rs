@@ -1,7 +1,9 @@
 //! Identifiers: one newtype per thing, all of them `UUIDv8` that sort by time and carry their shard.
 //!
-//! Layout (RFC 9562 §5.8): 48 bits of milliseconds since 1970, 4 bits of version, 10 bits of shard and 2 random bits,
-//! 2 bits of variant, 62 random bits. **Invariant:** a derived child has the milliseconds and the shard of its parent, so
+//! Layout (RFC 9562 §5.8): 48 bits of milliseconds since 1970, 4 bits of version, 10 bits of shard and 2
+//! random bits,
+//! 2 bits of variant, 62 random bits. **Invariant:** a derived child has the milliseconds and the shard of
+//! its parent, so
 //! whoever owns the parent owns the child.
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,9 @@ const MILLIS_SHIFT: u32 = 80;
 /// Makes an id from an instant, a shard (0..1024, the rest is ignored) and random bits (64 of them are used).
 pub fn compose(millis: u64, shard: u16, random: u128) -> Uuid {
     let shard = u128::from(shard % SHARDS);
-    Uuid::new_v8(((u128::from(millis) << MILLIS_SHIFT) | (shard << SHARD_SHIFT) | (random & RANDOM)).to_be_bytes())
+    Uuid::new_v8(
+        ((u128::from(millis) << MILLIS_SHIFT) | (shard << SHARD_SHIFT) | (random & RANDOM)).to_be_bytes(),
+    )
 }
 
 /// The bits left to chance: two beside the shard and those after the variant.
@@ -34,7 +38,8 @@ pub fn millis_of(id: Uuid) -> u64 {
     u64::try_from(id.as_u128() >> MILLIS_SHIFT).unwrap_or(0)
 }
 
-/// The id of a child: its parent's instant and shard, and `digest` (of parent, node and attempt) for the rest.
+/// The id of a child: its parent's instant and shard, and `digest` (of parent, node and attempt) for the
+/// rest.
 pub fn derive(parent: Uuid, digest: u128) -> Uuid {
     compose(millis_of(parent), shard_of(parent), digest)
 }

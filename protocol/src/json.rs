@@ -14,7 +14,11 @@ pub fn integer<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<Op
     fits.map(Some).ok_or_else(|| D::Error::custom("expected a whole number, zero or more"))
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and within 2^53")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be whole and within 2^53"
+)]
 fn whole(number: f64) -> Option<u64> {
     let fits = number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number);
     fits.then_some(number as u64)

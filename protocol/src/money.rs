@@ -21,7 +21,11 @@ impl MicroUsd {
     }
 
     /// The nearest amount to a number of dollars; `None` when it is negative, not finite or above [`MAX`].
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie within 0..=MAX")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to lie within 0..=MAX"
+    )]
     pub fn from_dollars(dollars: f64) -> Option<Self> {
         let fits = dollars.is_finite() && (0.0..=MAX.dollars()).contains(&dollars);
         fits.then(|| Self((dollars * 1e6).round() as u64))
@@ -58,7 +62,8 @@ impl<'de> Deserialize<'de> for MicroUsd {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if from.is_human_readable() {
             let dollars = f64::deserialize(from)?;
-            Self::from_dollars(dollars).ok_or_else(|| D::Error::custom("expected an amount in dollars, zero or more"))
+            Self::from_dollars(dollars)
+                .ok_or_else(|| D::Error::custom("expected an amount in dollars, zero or more"))
         } else {
             u64::deserialize(from).map(Self)
         }
@@ -75,6 +80,9 @@ mod tests {
         assert_eq!(serde_json::from_str::<MicroUsd>("1").unwrap(), MicroUsd(1_000_000));
         assert!(serde_json::from_str::<MicroUsd>("-0.01").is_err());
         assert_eq!(MicroUsd::from_dollars(f64::NAN), None);
-        assert_eq!((MicroUsd(1_500_000).to_string(), MicroUsd(42).to_string()), ("$1.50".into(), "$0.000042".into()));
+        assert_eq!(
+            (MicroUsd(1_500_000).to_string(), MicroUsd(42).to_string()),
+            ("$1.50".into(), "$0.000042".into())
+        );
     }
 }

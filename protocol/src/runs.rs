@@ -228,7 +228,8 @@ pub struct Run {
     pub steps: Vec<RunStep>,
     /// The gates that are open.
     pub gates: Vec<Gate>,
-    /// The outputs of the steps that no other step depends on, by step; once the run has ended, and while they are at
+    /// The outputs of the steps that no other step depends on, by step; once the run has ended, and while
+    /// they are at
     /// most 64 KiB together.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     #[schema(value_type = Object)]

@@ -5,7 +5,8 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use utoipa::ToSchema;
 
-/// An instant in milliseconds since 1970 (UTC); on the wire an RFC 3339 string such as `2026-06-01T12:00:00.000Z`.
+/// An instant in milliseconds since 1970 (UTC); on the wire an RFC 3339 string such as
+/// `2026-06-01T12:00:00.000Z`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
 #[schema(value_type = String, format = DateTime)]
 pub struct Timestamp(pub u64);
@@ -51,7 +52,8 @@ impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if from.is_human_readable() {
             let text = String::deserialize(from)?;
-            text.parse().map_err(|_| D::Error::custom("expected an RFC 3339 instant such as 2026-06-01T12:00:00Z"))
+            text.parse()
+                .map_err(|_| D::Error::custom("expected an RFC 3339 instant such as 2026-06-01T12:00:00Z"))
         } else {
             u64::deserialize(from).map(Self)
         }

@@ -32,8 +32,10 @@ pub struct Node {
 pub enum NodeKind {
     /// Computes an output from the run's input and the outputs upstream. Nothing outside the run is touched.
     Transform {
-        /// JSONLogic over `{"inputs": …, "steps": {"<id>": {"output": …}}}`, at most 64 KiB. Objects that are no operation
-        /// are built as they stand, and `{{ steps.plan.output.title }}` in a string is replaced by that value.
+        /// `JSONLogic` over `{"inputs": …, "steps": {"<id>": {"output": …}}}`, at most 64 KiB. Objects that
+        /// are no operation
+        /// are built as they stand, and `{{ steps.plan.output.title }}` in a string is replaced by that
+        /// value.
         #[schema(value_type = Object)]
         logic: Value,
     },
@@ -42,7 +44,8 @@ pub enum NodeKind {
         /// The least role that may decide; `member` when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         role: Option<Role>,
-        /// How long the gate waits before the run fails, in seconds, 1 to 2,592,000 (30 days); 86,400 when absent.
+        /// How long the gate waits before the run fails, in seconds, 1 to 2,592,000 (30 days); 86,400 when
+        /// absent.
         #[serde(default, rename = "timeoutSeconds", skip_serializing_if = "Option::is_none")]
         #[schema(minimum = 1, maximum = 2_592_000)]
         timeout_seconds: Option<u32>,

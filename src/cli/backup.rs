@@ -1,6 +1,7 @@
 //! `backup`, `restore` and `verify`.
 //!
-//! A backup is one tar archive: `manifest.json`, a consistent copy of the database, then the blobs. Signing keys are left
+//! A backup is one tar archive: `manifest.json`, a consistent copy of the database, then the blobs. Signing
+//! keys are left
 //! out, so a restored server signs with a new key and everybody logs in again.
 
 use std::{
@@ -67,7 +68,8 @@ pub async fn write(store: &dyn Store, data: &DataDir, to: &Path) -> Result<u64, 
         let exists = io::ErrorKind::AlreadyExists.into();
         return Err(BackupError::Io { what: format!("will not overwrite {}", to.display()), source: exists });
     }
-    // The database is copied before the blobs, so every blob that it refers to is there to be copied after it.
+    // The database is copied before the blobs, so every blob that it refers to is there to be copied after
+    // it.
     let copy = data.path().join(format!("backup-{}.redb", std::process::id()));
     drop(fs::remove_file(&copy));
     let copied = store.copy(&copy).await;
@@ -77,7 +79,9 @@ pub async fn write(store: &dyn Store, data: &DataDir, to: &Path) -> Result<u64, 
         Err(error) => Ok(Err(error.into())),
     };
     drop(fs::remove_file(&copy));
-    packed.unwrap_or_else(|error| Err(BackupError::Io { what: "the backup broke off".into(), source: io::Error::other(error) }))
+    packed.unwrap_or_else(|error| {
+        Err(BackupError::Io { what: "the backup broke off".into(), source: io::Error::other(error) })
+    })
 }
 
 fn pack(database: &Path, blobs: &Path, to: &Path) -> Result<u64, BackupError> {
@@ -85,7 +89,8 @@ fn pack(database: &Path, blobs: &Path, to: &Path) -> Result<u64, BackupError> {
     let draft = to.with_extension("partial");
     let file = fs::File::create(&draft).map_err(failed())?;
     let mut archive = tar::Builder::new(io::BufWriter::new(file));
-    let manifest = Manifest { product: "cendriix".into(), version: env!("CARGO_PKG_VERSION").into(), format: FORMAT };
+    let manifest =
+        Manifest { product: "cendriix".into(), version: env!("CARGO_PKG_VERSION").into(), format: FORMAT };
     let manifest = serde_json::to_vec(&manifest).unwrap_or_default();
     let mut header = tar::Header::new_gnu();
     header.set_size(manifest.len() as u64);
@@ -108,7 +113,9 @@ pub(super) async fn take(config: &Config, to: &Path) -> Done {
     let to = std::path::absolute(to).map_err(Failure::new)?;
     let data = DataDir::at(&config.storage.data);
     let bytes = match RedbStore::open(&data.store(), &config.storage.options()) {
-        _ if !data.store().exists() => return Err(Failure::new(format!("{} holds no data", data.path().display()))),
+        _ if !data.store().exists() => {
+            return Err(Failure::new(format!("{} holds no data", data.path().display())));
+        }
         Ok(store) => write(&store, &data, &to).await.map_err(Failure::new)?,
         Err(StoreError::Locked { .. }) => {
             let answer: serde_json::Value =
@@ -152,7 +159,8 @@ fn unpack(from: &Path, data: &DataDir) -> Result<(), BackupError> {
 fn place(from: &Path, draft: &Path, data: &DataDir) -> Result<(), BackupError> {
     let unusable = |detail: String| BackupError::NoBackup(from.to_owned(), detail);
     let manifest = fs::read(draft.join(MANIFEST)).map_err(|error| unusable(error.to_string()))?;
-    let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|error| unusable(error.to_string()))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&manifest).map_err(|error| unusable(error.to_string()))?;
     if manifest.format > FORMAT {
         return Err(StoreError::Newer { found: manifest.format, known: FORMAT }.into());
     }
@@ -176,8 +184,11 @@ pub(super) async fn verify(config: &Config, json: bool) -> Done {
     if json {
         output::line(
             &json!({
-                "valid": report.faults.is_empty(), "entities": report.entities, "journalEntries": report.journal_entries,
-                "auditEntries": report.audit_entries, "faults": report.faults,
+                "valid": report.faults.is_empty(),
+                "entities": report.entities,
+                "journalEntries": report.journal_entries,
+                "auditEntries": report.audit_entries,
+                "faults": report.faults,
             })
             .to_string(),
         );

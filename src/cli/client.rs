@@ -39,7 +39,11 @@ pub(super) fn control(config: &Config) -> Result<Control, Failure> {
 
 impl Client {
     /// Finds the server and logs in.
-    pub(super) async fn connect(config: &Config, server: Option<&str>, token: Option<String>) -> Result<Self, Failure> {
+    pub(super) async fn connect(
+        config: &Config,
+        server: Option<&str>,
+        token: Option<String>,
+    ) -> Result<Self, Failure> {
         let base = match server {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => control(config)?.url,
@@ -79,7 +83,8 @@ impl Client {
 
     /// Asks and reads the answer.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let request = self.http.request(Method::GET, format!("{}/v1{path}", self.base)).bearer_auth(&self.token);
+        let request =
+            self.http.request(Method::GET, format!("{}/v1{path}", self.base)).bearer_auth(&self.token);
         read(self.send(request).await?).await
     }
 
@@ -90,7 +95,8 @@ impl Client {
         body: &(impl Serialize + Sync),
         wait: Option<u64>,
     ) -> Result<T, Failure> {
-        let mut request = self.http.post(format!("{}/v1{path}", self.base)).bearer_auth(&self.token).json(body);
+        let mut request =
+            self.http.post(format!("{}/v1{path}", self.base)).bearer_auth(&self.token).json(body);
         if let Some(seconds) = wait {
             request = request.header("prefer", format!("wait={seconds}"));
         }
@@ -114,7 +120,11 @@ pub(super) async fn operate<T: DeserializeOwned>(
     let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::new)?;
     let request = http.post(format!("{}/control{path}", control.url)).bearer_auth(&control.token).json(body);
     let sent = request.send().await;
-    read(refused(sent.map_err(|error| Failure::new(format!("{} does not answer: {error}", control.url)))?).await?).await
+    read(
+        refused(sent.map_err(|error| Failure::new(format!("{} does not answer: {error}", control.url)))?)
+            .await?,
+    )
+    .await
 }
 
 async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Failure> {
@@ -136,15 +146,10 @@ async fn refused(response: Response) -> Result<Response, Failure> {
     let Ok(body) = response.json::<ErrorBody>().await else {
         return Err(Failure::with(code, format!("the server answered {status}")));
     };
-    let mut message = body.message;
-    for (path, said) in &body.field_errors {
-        message.push_str(&format!("\n  {path}: {}", said.join("; ")));
-    }
-    if let Some(status) = &body.current_status {
-        message.push_str(&format!("\n  it is {status}"));
-    }
-    if let Some(actions) = body.allowed_actions.filter(|actions| !actions.is_empty()) {
-        message.push_str(&format!("; possible: {}", actions.join(", ")));
-    }
-    Err(Failure::with(code, message))
+    let mut said = vec![body.message];
+    said.extend(body.field_errors.iter().map(|(path, said)| format!("  {path}: {}", said.join("; "))));
+    said.extend(body.current_status.map(|status| format!("  it is {status}")));
+    let possible = body.allowed_actions.filter(|actions| !actions.is_empty());
+    said.extend(possible.map(|actions| format!("  possible: {}", actions.join(", "))));
+    Err(Failure::with(code, said.join("\n")))
 }

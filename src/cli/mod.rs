@@ -7,7 +7,7 @@ mod runs;
 mod serve;
 mod workflows;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{fmt::Display, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -85,17 +85,18 @@ pub struct Failure {
 
 impl Failure {
     /// The command failed.
-    pub(crate) fn new(message: impl ToString) -> Self {
+    pub(crate) fn new(message: impl Display) -> Self {
         Self::with(1, message)
     }
 
     /// The command failed in a way that scripts can tell apart.
-    pub(crate) fn with(code: u8, message: impl ToString) -> Self {
+    pub(crate) fn with(code: u8, message: impl Display) -> Self {
         Self { code, message: message.to_string() }
     }
 }
 
-/// What a command ends with: exit codes 0 done, 1 failed, 2 wrong usage, 3 not logged in, 4 not found, 5 conflict, 6 waits at
+/// What a command ends with: exit codes 0 done, 1 failed, 2 wrong usage, 3 not logged in, 4 not found, 5
+/// conflict, 6 waits at
 /// a gate and nobody can answer, 130 interrupted.
 type Done = Result<u8, Failure>;
 
@@ -122,14 +123,11 @@ fn ended(done: Done) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Done {
-    let listen = match &cli.command {
-        Command::Serve(serve) => serve.listen,
-        _ => None,
-    };
-    let flags = Flags { config: cli.config.clone(), listen, data: cli.data.clone() };
+    let serves = if let Command::Serve(serve) = &cli.command { Some(serve.listen) } else { None };
+    let flags = Flags { config: cli.config.clone(), listen: serves.flatten(), data: cli.data.clone() };
     let config = Config::load(&flags).map_err(|error| Failure::with(2, error))?;
     let quiet = Log { level: "warn".to_owned(), ..config.log.clone() };
-    telemetry::start(if matches!(cli.command, Command::Serve(_)) { &config.log } else { &quiet });
+    telemetry::start(if serves.is_some() { &config.log } else { &quiet });
     let client = || Client::connect(&config, cli.server.as_deref(), cli.token.clone());
     match cli.command {
         Command::Serve(_) => serve::run(config).await,

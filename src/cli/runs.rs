@@ -195,7 +195,8 @@ pub(super) async fn watch(client: &Client, id: RunId, after: u64, json: bool) ->
     tokio::select! {
         done = follow(client, id, after, json) => done,
         _ = tokio::signal::ctrl_c() => {
-            output::note(&format!("detached; the run goes on. Watch it again with: cendriix runs watch {id}"));
+            output::note(&format!("detached; the run goes on. Watch it again with: cendriix runs watch \
+                {id}"));
             Ok(130)
         }
     }
@@ -207,11 +208,10 @@ async fn follow(client: &Client, id: RunId, mut after: u64, json: bool) -> Done 
         let before = after;
         match read_events(client, id, &mut after, json).await {
             Ok(Some(code)) => return Ok(code),
-            // The server went away in the middle: what is missing comes with the next connection.
-            Ok(None) => (),
             Err(failure) if tries == 0 && after == 0 => return Err(failure),
             Err(failure) if tries >= 30 => return Err(failure),
-            Err(_) => (),
+            // The server went away in the middle: what is missing comes with the next connection.
+            Ok(None) | Err(_) => (),
         }
         tries = if after > before { 0 } else { tries + 1 };
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
@@ -249,32 +249,27 @@ async fn read_events(client: &Client, id: RunId, after: &mut u64, json: bool) ->
 
 /// The exit code, once the run has ended or nobody here can answer its gate.
 async fn ended(client: &Client, event: &RunEvent, json: bool) -> Result<Option<u8>, Failure> {
-    match &event.kind {
-        RunEventKind::RunCompleted { .. } => {
-            let run: Run = client.get(&format!("/runs/{}", event.run_id)).await?;
-            // A retry may have begun the next attempt meanwhile.
-            if !run.allowed_actions.iter().any(|action| action == "cancel") {
-                print(&run, json)?;
-                return Ok(Some(u8::from(matches!(run.status, Status::Failed | Status::Cancelled))));
-            }
-            Ok(None)
-        }
-        RunEventKind::GateOpened { gate } if !output::is_terminal() => {
-            let run: Run = client.get(&format!("/runs/{}", event.run_id)).await?;
-            let open = run.gates.iter().any(|open| open.id == gate.id);
-            let rests = !run.steps.iter().any(|step| step.status == StepStatus::Running);
-            if open && rests {
-                output::note(&format!(
-                    "the run waits at a gate and nobody here can answer it; approve it with: cendriix runs approve {} \
-                     --gate {}",
-                    run.id, gate.id
-                ));
-                return Ok(Some(6));
-            }
-            Ok(None)
-        }
-        _ => Ok(None),
+    if !matches!(event.kind, RunEventKind::RunCompleted { .. } | RunEventKind::GateOpened { .. }) {
+        return Ok(None);
     }
+    let run: Run = client.get(&format!("/runs/{}", event.run_id)).await?;
+    let RunEventKind::GateOpened { gate } = &event.kind else {
+        // A retry may have begun the next attempt meanwhile.
+        if run.allowed_actions.iter().any(|action| action == "cancel") {
+            return Ok(None);
+        }
+        print(&run, json)?;
+        return Ok(Some(u8::from(matches!(run.status, Status::Failed | Status::Cancelled))));
+    };
+    let open = run.gates.iter().any(|open| open.id == gate.id);
+    let rests = !run.steps.iter().any(|step| step.status == StepStatus::Running);
+    if output::is_terminal() || !open || !rests {
+        return Ok(None);
+    }
+    let (run, gate) = (run.id, gate.id);
+    output::note("the run waits at a gate and nobody here can answer it; approve it with:");
+    output::note(&format!("  cendriix runs approve {run} --gate {gate}"));
+    Ok(Some(6))
 }
 
 fn tell(event: &RunEvent, json: bool) -> Result<(), Failure> {
@@ -292,7 +287,10 @@ fn tell(event: &RunEvent, json: bool) -> Result<(), Failure> {
         },
         RunEventKind::NodeRunFailed { node_id, error, .. } => format!("  ✗ {node_id}: {}", error.message),
         RunEventKind::GateOpened { gate } => {
-            format!("  ? {} (until {})\n    cendriix runs approve {} --gate {}", gate.subject, gate.expires_at, event.run_id, gate.id)
+            format!(
+                "  ? {} (until {})\n    cendriix runs approve {} --gate {}",
+                gate.subject, gate.expires_at, event.run_id, gate.id
+            )
         }
         RunEventKind::GateClosed { decision, note, .. } => match note {
             Some(note) => format!("  {decision}: {note}"),

@@ -47,7 +47,8 @@ pub(super) async fn run(command: Command, client: &Client, json: bool) -> Done {
     match command {
         Command::Create { file } => {
             let text = std::fs::read_to_string(&file);
-            let text = text.map_err(|error| Failure::with(2, format!("cannot read {}: {error}", file.display())))?;
+            let text =
+                text.map_err(|error| Failure::with(2, format!("cannot read {}: {error}", file.display())))?;
             let definition: Definition = serde_json::from_str(&text)
                 .map_err(|error| Failure::with(2, format!("{} is no workflow: {error}", file.display())))?;
             let workflow: Workflow = client.post("/workflows", &definition, None).await?;
@@ -71,9 +72,10 @@ pub(super) async fn run(command: Command, client: &Client, json: bool) -> Done {
         }
         Command::Get { id } => print(&client.get::<Workflow>(&format!("/workflows/{id}")).await?, json),
         Command::Execute { id, input, detach } => {
-            let input: Value =
-                serde_json::from_str(&input).map_err(|error| Failure::with(2, format!("--input is no JSON: {error}")))?;
-            let run: Run = client.post("/workflows/execute", &Execute { workflow_id: id, input }, None).await?;
+            let input: Value = serde_json::from_str(&input)
+                .map_err(|error| Failure::with(2, format!("--input is no JSON: {error}")))?;
+            let run: Run =
+                client.post("/workflows/execute", &Execute { workflow_id: id, input }, None).await?;
             if detach { runs::print(&run, json) } else { runs::watch(client, run.id, 0, json).await }
         }
     }
@@ -83,7 +85,12 @@ fn print(workflow: &Workflow, json: bool) -> Done {
     if json {
         return runs::print_json(workflow);
     }
-    output::line(&format!("{}  v{}  {}", workflow.id, workflow.version, output::plain(&workflow.definition.name)));
+    output::line(&format!(
+        "{}  v{}  {}",
+        workflow.id,
+        workflow.version,
+        output::plain(&workflow.definition.name)
+    ));
     for node in &workflow.definition.nodes {
         let before = workflow.definition.edges.iter().filter(|edge| edge.to == node.id);
         let after: Vec<&str> = before.map(|edge| edge.from.as_str()).collect();

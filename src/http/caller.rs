@@ -49,15 +49,22 @@ impl FromRequestParts<App> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let token = bearer(parts)?;
-        let same = aws_lc_rs::constant_time::verify_slices_are_equal(token.as_bytes(), app.control_token.as_bytes());
-        if same.is_ok() { Ok(Self) } else { Err(ApiError::unauthorized("this needs the secret of the data directory")) }
+        let same =
+            aws_lc_rs::constant_time::verify_slices_are_equal(token.as_bytes(), app.control_token.as_bytes());
+        if same.is_ok() {
+            Ok(Self)
+        } else {
+            Err(ApiError::unauthorized("this needs the secret of the data directory"))
+        }
     }
 }
 
 fn bearer(parts: &Parts) -> Result<&str, ApiError> {
     let header = parts.headers.get(header::AUTHORIZATION);
     let Some(header) = header else {
-        return Err(ApiError::unauthorized("log in with POST /v1/auth/login and send Authorization: Bearer <token>"));
+        return Err(ApiError::unauthorized(
+            "log in with POST /v1/auth/login and send Authorization: Bearer <token>",
+        ));
     };
     let text = header.to_str().unwrap_or_default();
     match text.split_once(' ') {

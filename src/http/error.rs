@@ -15,14 +15,15 @@ pub type ApiResult<T> = Result<T, ApiError>;
 #[derive(Clone, Debug)]
 pub struct ApiError {
     status: StatusCode,
-    body: ErrorBody,
+    body: Box<ErrorBody>,
 }
 
 impl ApiError {
     /// A refusal with a sentence for people.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        let body = ErrorBody { error: code(status).to_owned(), message: message.into(), ..ErrorBody::default() };
-        Self { status, body }
+        let body =
+            ErrorBody { error: code(status).to_owned(), message: message.into(), ..ErrorBody::default() };
+        Self { status, body: Box::new(body) }
     }
 
     /// The body cannot be read at all.
@@ -48,7 +49,7 @@ impl ApiError {
     /// The body with the id of the request.
     pub(super) fn body(mut self, request_id: &str) -> ErrorBody {
         request_id.clone_into(&mut self.body.request_id);
-        self.body
+        *self.body
     }
 }
 

@@ -1,4 +1,5 @@
-//! What comes in, read strictly: JSON with the path of each wrong field, ids that are a 404 when they are none, and the
+//! What comes in, read strictly: JSON with the path of each wrong field, ids that are a 404 when they are
+//! none, and the
 //! headers that we understand.
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
@@ -24,7 +25,8 @@ impl<T: FromStr + Send> FromRequestParts<App> for Id<T> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let missing = || ApiError::new(StatusCode::NOT_FOUND, "there is nothing with this id");
-        let names = Path::<HashMap<String, String>>::from_request_parts(parts, app).await.map_err(|_| missing())?;
+        let names =
+            Path::<HashMap<String, String>>::from_request_parts(parts, app).await.map_err(|_| missing())?;
         let id = names.values().next().and_then(|text| text.parse().ok());
         id.map(Self).ok_or_else(missing)
     }
@@ -84,7 +86,9 @@ fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
 
 async fn read(request: Request, app: &App) -> Result<Bytes, ApiError> {
     Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+        }
         _ => ApiError::bad_request("the body could not be read"),
     })
 }
@@ -100,12 +104,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
                 let path = if path == "." { "body".to_owned() } else { path };
                 ApiError::field(&path, without_position(&inner))
             }
-            serde_json::error::Category::Syntax | serde_json::error::Category::Eof | serde_json::error::Category::Io => {
+            serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof
+            | serde_json::error::Category::Io => {
                 ApiError::bad_request(format!("the body is no JSON: {inner}"))
             }
         }
     })?;
-    reader.end().map_err(|error| ApiError::bad_request(format!("the body goes on after its JSON: {error}")))?;
+    reader
+        .end()
+        .map_err(|error| ApiError::bad_request(format!("the body goes on after its JSON: {error}")))?;
     Ok(value)
 }
 
@@ -154,17 +162,20 @@ pub fn limit(asked: Option<u16>) -> Result<usize, ApiError> {
 ///
 /// When the cursor is none of ours.
 pub fn cursor<T: FromStr>(asked: Option<&str>) -> Result<Option<T>, ApiError> {
-    let parsed = asked.map(|text| text.parse::<T>().map_err(|_| ApiError::field("cursor", "is none of ours")));
+    let parsed =
+        asked.map(|text| text.parse::<T>().map_err(|_| ApiError::field("cursor", "is none of ours")));
     parsed.transpose()
 }
 
 /// The longest wait that `Prefer: wait=N` can ask for.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
-/// How long the caller would rather wait than be answered at once (RFC 7240 `Prefer: wait=N`); at most a minute.
+/// How long the caller would rather wait than be answered at once (RFC 7240 `Prefer: wait=N`); at most a
+/// minute.
 pub fn wait(headers: &HeaderMap) -> Option<Duration> {
     let prefers = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    let mut wishes = prefers.flat_map(|value| value.split(',')).filter_map(|wish| wish.trim().strip_prefix("wait="));
+    let mut wishes =
+        prefers.flat_map(|value| value.split(',')).filter_map(|wish| wish.trim().strip_prefix("wait="));
     let seconds: u64 = wishes.next()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
@@ -174,7 +185,12 @@ pub fn wait(headers: &HeaderMap) -> Option<Duration> {
 /// # Errors
 ///
 /// When the key is empty, too long or not plain.
-pub fn claim(headers: &HeaderMap, caller: &caller::Caller, route: &str, body: &[u8]) -> Result<Option<Claim>, ApiError> {
+pub fn claim(
+    headers: &HeaderMap,
+    caller: &caller::Caller,
+    route: &str,
+    body: &[u8],
+) -> Result<Option<Claim>, ApiError> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     match key.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(Claim::new(caller, route, key, body))),

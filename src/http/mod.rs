@@ -64,7 +64,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "cendriix", description = "The control plane for AI agents: a ticket becomes a governed, durable, observable run."),
+    info(title = "cendriix", description = "The control plane for AI agents: a ticket becomes a governed, \
+        durable, observable run."),
     security(("bearer" = [])),
     modifiers(&Bearer)
 )]
@@ -82,7 +83,12 @@ impl Modify for Bearer {
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let said =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = said.unwrap_or("without a message"), "a handler panicked");
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; say the requestId when you report it").into_response()
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the server failed; say the requestId when you report it",
+    )
+    .into_response()
 }

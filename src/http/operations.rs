@@ -71,7 +71,11 @@ struct TakeBackup {
 }
 
 /// Writes a backup while the server goes on.
-async fn take_backup(State(app): State<App>, _operator: Operator, body: Body<TakeBackup>) -> ApiResult<Json<Value>> {
+async fn take_backup(
+    State(app): State<App>,
+    _operator: Operator,
+    body: Body<TakeBackup>,
+) -> ApiResult<Json<Value>> {
     let written = backup::write(&*app.store, &app.data, &body.value.to).await;
     let bytes = written.map_err(|error| ApiError::new(StatusCode::CONFLICT, error.to_string()))?;
     Ok(Json(json!({ "to": body.value.to, "bytes": bytes })))

@@ -63,7 +63,8 @@ fn said(status: StatusCode) -> &'static str {
     }
 }
 
-/// Keeps web pages out of a server that believes its clients: the host must be ours, and so must a page's origin.
+/// Keeps web pages out of a server that believes its clients: the host must be ours, and so must a page's
+/// origin.
 pub(super) async fn only_local(State(app): State<App>, request: Request, next: Next) -> Response {
     match foreign(&app, request.headers(), request.uri().authority()) {
         Some(refusal) => refusal.into_response(),
@@ -76,7 +77,8 @@ fn foreign(app: &App, headers: &HeaderMap, authority: Option<&Authority>) -> Opt
         return None;
     }
     let refused = |said: String| Some(ApiError::new(StatusCode::FORBIDDEN, said));
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(authority.map(Authority::as_str));
+    let host =
+        headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(authority.map(Authority::as_str));
     if !host.is_some_and(|host| is_ours(host, app.port)) {
         let port = app.port;
         return refused(format!(

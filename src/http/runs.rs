@@ -48,7 +48,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Creates a run: the ticket becomes a plan, which waits for `advance`.
 #[utoipa::path(post, path = "/runs", operation_id = "createRun", tag = "runs", request_body = CreateRun,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect once in 24 hours.")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect \
+        once in 24 hours.")),
     responses(
         (status = 201, description = "The run, planned.", body = Run),
         (status = 400, description = "The body is no JSON.", body = ErrorBody),
@@ -145,10 +146,12 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) -> ApiRe
     answer(&app, &shown).await
 }
 
-/// Advances a planned run into execution. With `Prefer: wait=N` it answers when the run rests, or after N seconds.
+/// Advances a planned run into execution. With `Prefer: wait=N` it answers when the run rests, or after N
+/// seconds.
 #[utoipa::path(post, path = "/runs/{runId}/advance", operation_id = "advanceRun", tag = "runs",
     params(("runId" = String, Path, format = Uuid, description = "The run."),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the run rests, or after N seconds (60 at most).")),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the run rests, or after N \
+            seconds (60 at most).")),
     responses(
         (status = 200, description = "The run.", body = Run),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
@@ -166,15 +169,18 @@ async fn advance(
 }
 
 /// Approves a gate of a run; which one may be left out while exactly one is open.
-#[utoipa::path(post, path = "/runs/{runId}/approve", operation_id = "approveRun", tag = "runs", request_body = Option<Approve>,
+#[utoipa::path(post, path = "/runs/{runId}/approve", operation_id = "approveRun", tag = "runs",
+    request_body = Option<Approve>,
     params(("runId" = String, Path, format = Uuid, description = "The run.")),
     responses(
         (status = 200, description = "The run.", body = Run),
         (status = 400, description = "The body is no JSON.", body = ErrorBody),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
-        (status = 403, description = "The caller's role is too low for the route or the gate.", body = ErrorBody),
+        (status = 403, description = "The caller's role is too low for the route or the \
+            gate.", body = ErrorBody),
         (status = 404, description = "There is no such run.", body = ErrorBody),
-        (status = 409, description = "No such gate is open, or several are and none was named.", body = ErrorBody),
+        (status = 409, description = "No such gate is open, or several are and none was \
+            named.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 415, description = "The body is not sent as JSON.", body = ErrorBody),
         (status = 422, description = "Fields are wrong.", body = ErrorBody)))]
@@ -195,15 +201,18 @@ async fn approve(
 }
 
 /// Denies a gate of a run, which then fails with the reason `gate_denied`.
-#[utoipa::path(post, path = "/runs/{runId}/reject", operation_id = "rejectRun", tag = "runs", request_body = Option<Reject>,
+#[utoipa::path(post, path = "/runs/{runId}/reject", operation_id = "rejectRun", tag = "runs",
+    request_body = Option<Reject>,
     params(("runId" = String, Path, format = Uuid, description = "The run.")),
     responses(
         (status = 200, description = "The run.", body = Run),
         (status = 400, description = "The body is no JSON.", body = ErrorBody),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
-        (status = 403, description = "The caller's role is too low for the route or the gate.", body = ErrorBody),
+        (status = 403, description = "The caller's role is too low for the route or the \
+            gate.", body = ErrorBody),
         (status = 404, description = "There is no such run.", body = ErrorBody),
-        (status = 409, description = "No such gate is open, or several are and none was named.", body = ErrorBody),
+        (status = 409, description = "No such gate is open, or several are and none was \
+            named.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 415, description = "The body is not sent as JSON.", body = ErrorBody),
         (status = 422, description = "Fields are wrong.", body = ErrorBody)))]
@@ -221,7 +230,11 @@ async fn reject(
 
 fn short(path: &str, text: Option<&str>) -> ApiResult<()> {
     let length = text.map_or(0, |text| text.chars().count());
-    if length > 2000 { Err(ApiError::field(path, format!("has {length} characters, more than 2,000"))) } else { Ok(()) }
+    if length > 2000 {
+        Err(ApiError::field(path, format!("has {length} characters, more than 2,000")))
+    } else {
+        Ok(())
+    }
 }
 
 /// Cancels a run in progress; its agents finish the call they are in, within 30 seconds.
@@ -238,9 +251,11 @@ async fn cancel(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) -> Ap
 }
 
 /// Begins the next attempt of a failed or cancelled run, from a step on or from the beginning.
-#[utoipa::path(post, path = "/runs/{runId}/retry", operation_id = "retryRun", tag = "runs", request_body = Option<Retry>,
+#[utoipa::path(post, path = "/runs/{runId}/retry", operation_id = "retryRun", tag = "runs",
+    request_body = Option<Retry>,
     params(("runId" = String, Path, format = Uuid, description = "The run."),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the run rests, or after N seconds (60 at most).")),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the run rests, or after N \
+            seconds (60 at most).")),
     responses(
         (status = 202, description = "The run.", body = Run),
         (status = 400, description = "The body is no JSON.", body = ErrorBody),
@@ -295,8 +310,10 @@ struct StreamQuery {
 /// Streams a run's events: all that happened, then what happens, until the run has ended.
 #[utoipa::path(get, path = "/workflow-runs/{runId}/stream", operation_id = "streamRun", tag = "runs",
     params(("runId" = String, Path, format = Uuid, description = "The run."),
-        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event seen; the stream goes on after it."),
-        ("lastEventId" = Option<String>, Query, description = "The same, for clients that cannot send the header.")),
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event seen; the \
+            stream goes on after it."),
+        ("lastEventId" = Option<String>, Query, description = "The same, for clients that cannot send the \
+            header.")),
     responses(
         (status = 200, description = "Server-sent events; `data` of each is a RunEvent.", body = RunEvent,
             content_type = "text/event-stream"),

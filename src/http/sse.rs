@@ -21,7 +21,8 @@ use crate::app::App;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(3);
 
-/// The number after which a client wants to go on, from `Last-Event-ID` or the query's `lastEventId`; 0 when it says none.
+/// The number after which a client wants to go on, from `Last-Event-ID` or the query's `lastEventId`; 0 when
+/// it says none.
 pub(super) fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> u64 {
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     header.or(query).and_then(|id| id.trim().parse().ok()).unwrap_or(0)
@@ -34,11 +35,15 @@ pub(super) fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> u64 {
 /// When too many streams are open already.
 pub(super) fn of_run(app: &App, following: Following) -> Result<Response, ApiError> {
     let Ok(permit) = std::sync::Arc::clone(&app.streams).try_acquire_owned() else {
-        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many event streams are open; try again"));
+        return Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many event streams are open; try again",
+        ));
     };
     let events = events(following, app.draining.clone(), permit);
     let retry = stream::once(async { Ok(Event::default().retry(RETRY)) });
-    let body = Sse::new(retry.chain(events)).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("heartbeat"));
+    let body =
+        Sse::new(retry.chain(events)).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("heartbeat"));
     let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

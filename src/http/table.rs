@@ -1,6 +1,7 @@
 //! The one table of all routes: area, method, path, and the least role that may call them.
 //!
-//! The caller of every request is held against it, the router and the OpenAPI document are tested against it, and so is
+//! The caller of every request is held against it, the router and the OpenAPI document are tested against
+//! it, and so is
 //! the list of what `tests/openness.rs` tries.
 
 use std::{collections::HashMap, sync::OnceLock};
@@ -76,6 +77,7 @@ pub const ROUTES: &[Route] = &[
 /// Who may call a route; `None` for one that the table does not have.
 pub fn access(method: &Method, path: &str) -> Option<Access> {
     static BY_ROUTE: OnceLock<HashMap<(&str, &str), Access>> = OnceLock::new();
-    let table = BY_ROUTE.get_or_init(|| ROUTES.iter().map(|route| ((route.method, route.path), route.access)).collect());
+    let table = BY_ROUTE
+        .get_or_init(|| ROUTES.iter().map(|route| ((route.method, route.path), route.access)).collect());
     table.get(&(method.as_str(), path)).copied()
 }

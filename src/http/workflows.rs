@@ -49,7 +49,8 @@ async fn list(State(app): State<App>, caller: Caller, page: Params<PageQuery>) -
 }
 
 /// Keeps a workflow: a graph of nodes and edges without circles.
-#[utoipa::path(post, path = "/workflows", operation_id = "createWorkflow", tag = "workflows", request_body = Definition,
+#[utoipa::path(post, path = "/workflows", operation_id = "createWorkflow", tag = "workflows",
+    request_body = Definition,
     responses(
         (status = 201, description = "The workflow.", body = Workflow),
         (status = 400, description = "The body is no JSON.", body = ErrorBody),
@@ -79,12 +80,15 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<WorkflowId>) -> 
     Ok(([(header::ETAG, format!("\"v{}\"", workflow.version))], Json(workflow)))
 }
 
-/// Creates a run of a workflow and starts it. With `Prefer: wait=N` it answers when the run rests, or after N seconds.
+/// Creates a run of a workflow and starts it. With `Prefer: wait=N` it answers when the run rests, or after
+/// N seconds.
 #[utoipa::path(post, path = "/workflows/execute", operation_id = "executeWorkflow", tag = "workflows",
     request_body = Execute,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect once in 24 hours."),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the run rests, or after N seconds (60 at most).")),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect once \
+            in 24 hours."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the run rests, or after N \
+            seconds (60 at most).")),
     responses(
         (status = 202, description = "The run.", body = Run),
         (status = 400, description = "The body is no JSON.", body = ErrorBody),

@@ -13,10 +13,14 @@ async fn health_and_readiness_answer_without_a_token() {
 async fn every_error_has_the_same_envelope_and_the_id_of_its_request() {
     let server = TestServer::start().await;
     let stranger = server.stranger();
-    let request = stranger.request(reqwest::Method::GET, "/v1/nothing").header("x-request-id", "my-request-1");
+    let request =
+        stranger.request(reqwest::Method::GET, "/v1/nothing").header("x-request-id", "my-request-1");
     let answer = Answer::of(request).await;
     assert_eq!((answer.status.as_u16(), answer.header("x-request-id")), (404, "my-request-1"));
-    assert_eq!((&answer.body["error"], &answer.body["requestId"]), (&"not_found".into(), &"my-request-1".into()));
+    assert_eq!(
+        (&answer.body["error"], &answer.body["requestId"]),
+        (&"not_found".into(), &"my-request-1".into())
+    );
     let wrong_method = Answer::of(stranger.request(reqwest::Method::PUT, "/v1/runs")).await;
     assert_eq!((wrong_method.status.as_u16(), wrong_method.header("allow")), (405, "POST,GET,HEAD"));
     assert_eq!(wrong_method.body["error"], "method_not_allowed");

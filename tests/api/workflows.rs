@@ -37,7 +37,8 @@ async fn executing_computes_every_node() {
     let server = TestServer::start().await;
     let ada = server.login("ada").await;
     let id = ada.chain(5).await;
-    let run = ada.post_and_wait("/v1/workflows/execute", json!({ "workflowId": id, "input": { "n": 37 } })).await;
+    let run =
+        ada.post_and_wait("/v1/workflows/execute", json!({ "workflowId": id, "input": { "n": 37 } })).await;
     assert_eq!(run.header("location"), format!("/v1/runs/{}", text(&run.body["id"])));
     let run = run.expect(202);
     assert_eq!((run["status"].as_str(), &run["outputs"]), (Some("merged"), &json!({ "n4": 42 })));
@@ -49,7 +50,10 @@ async fn five_pure_nodes_take_six_commits() {
     let ada = server.login("ada").await;
     let id = ada.chain(5).await;
     let before = server.server.app().store.commits();
-    let run = ada.post_and_wait("/v1/workflows/execute", json!({ "workflowId": id, "input": { "n": 1 } })).await.expect(202);
+    let run = ada
+        .post_and_wait("/v1/workflows/execute", json!({ "workflowId": id, "input": { "n": 1 } }))
+        .await
+        .expect(202);
     assert_eq!(run["version"], 6, "saves of the run");
     assert_eq!(server.server.app().store.commits() - before, 6, "commits of the store");
 }
@@ -72,7 +76,10 @@ async fn independent_nodes_join_again() {
         ],
     });
     let id = ada.workflow(graph).await;
-    let run = ada.post_and_wait("/v1/workflows/execute", json!({ "workflowId": id, "input": { "n": 7 } })).await.expect(202);
+    let run = ada
+        .post_and_wait("/v1/workflows/execute", json!({ "workflowId": id, "input": { "n": 7 } }))
+        .await
+        .expect(202);
     assert_eq!(run["outputs"], json!({ "sum": 35 }));
 }
 
@@ -80,10 +87,14 @@ async fn independent_nodes_join_again() {
 async fn a_node_that_cannot_be_computed_fails_the_run_with_a_reason() {
     let server = TestServer::start().await;
     let ada = server.login("ada").await;
-    let graph = json!({ "name": "n", "nodes": [{ "id": "a", "type": "transform", "logic": { "+": ["x", 1] } }] });
+    let graph =
+        json!({ "name": "n", "nodes": [{ "id": "a", "type": "transform", "logic": { "+": ["x", 1] } }] });
     let id = ada.workflow(graph).await;
     let run = ada.post_and_wait("/v1/workflows/execute", json!({ "workflowId": id })).await.expect(202);
-    assert_eq!((run["status"].as_str(), run["reason"]["code"].as_str()), (Some("failed"), Some("step_failed")));
+    assert_eq!(
+        (run["status"].as_str(), run["reason"]["code"].as_str()),
+        (Some("failed"), Some("step_failed"))
+    );
     assert_eq!(run["allowedActions"], json!(["retry"]));
 }
 
@@ -101,7 +112,10 @@ async fn a_large_output_goes_on_by_reference() {
     });
     let id = ada.workflow(graph).await;
     let input = json!({ "text": "x".repeat(60_000) });
-    let run = ada.post_and_wait("/v1/workflows/execute", json!({ "workflowId": id, "input": input })).await.expect(202);
+    let run = ada
+        .post_and_wait("/v1/workflows/execute", json!({ "workflowId": id, "input": input }))
+        .await
+        .expect(202);
     assert_eq!(run["outputs"], json!({ "b": 60_000 }), "{}", run["reason"]);
 }
 
@@ -111,7 +125,8 @@ async fn too_large_an_input_is_refused() {
     let ada = server.login("ada").await;
     let id = ada.chain(1).await;
     let input = json!({ "text": "x".repeat(300_000) });
-    let refused = ada.post("/v1/workflows/execute", json!({ "workflowId": id, "input": input })).await.expect(422);
+    let refused =
+        ada.post("/v1/workflows/execute", json!({ "workflowId": id, "input": input })).await.expect(422);
     assert!(refused["fieldErrors"]["input"][0].as_str().unwrap().contains("262144"), "{refused}");
     let input = json!({ "text": "x".repeat(2_000_000) });
     ada.post("/v1/workflows/execute", json!({ "workflowId": id, "input": input })).await.expect(413);
@@ -123,7 +138,8 @@ async fn the_same_idempotency_key_runs_once() {
     let ada = server.login("ada").await;
     let id = ada.chain(1).await;
     let ask = |key: &'static str, n: u32| {
-        let request = ada.request(reqwest::Method::POST, "/v1/workflows/execute").header("idempotency-key", key);
+        let request =
+            ada.request(reqwest::Method::POST, "/v1/workflows/execute").header("idempotency-key", key);
         Answer::of(request.json(&json!({ "workflowId": id, "input": { "n": n } })))
     };
     let first = ask("k1", 1).await.expect(202);

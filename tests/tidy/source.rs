@@ -1,28 +1,16 @@
-//! A source file as the rules see it: in each line, code, comments and literals are told apart.
-//!
-//! **Invariant:** what stands in a literal or a comment is never taken for code, so a rule may name what it forbids.
+//! A source file as the rules see it: its lines, which of them are tests, and its paths and functions.
 
 use std::{iter, mem};
+
+use super::scanner::{Line, scan};
 
 /// A Rust file of this repository.
 pub(super) struct Source {
     /// Where it is, from the root, with `/`.
     pub(super) path: String,
-    /// What is in it.
     pub(super) lines: Vec<Line>,
     /// How many lines come before the test module at its end.
     shipped: usize,
-}
-
-/// One line; `code` and `comment` are as long as `raw`, with blanks for what belongs elsewhere.
-#[derive(Default)]
-pub(super) struct Line {
-    pub(super) number: usize,
-    pub(super) raw: String,
-    pub(super) code: String,
-    pub(super) comment: String,
-    /// Whether a piece of a string or character literal stands in it.
-    pub(super) has_literal: bool,
 }
 
 /// A path of two segments or more: `a::b`.
@@ -44,18 +32,25 @@ pub(super) struct Function {
 impl Source {
     pub(super) fn new(path: String, text: &str) -> Self {
         let lines = scan(text);
-        let opens_tests = |at: usize| {
-            let after = lines[at..].iter().find(|line| !line.code.starts_with('#'));
-            lines[at].code.starts_with("#[cfg(test)]")
-                && after
-                    .is_some_and(|line| words(&line.code).any(|word| word == "mod") && line.ends_with("{"))
-        };
-        let shipped = if is_test(&path) {
-            0
-        } else {
-            (0..lines.len()).find(|at| opens_tests(*at)).unwrap_or(lines.len())
-        };
+        let opens = |at: &usize| test_module(&lines[*at..]).is_some_and(|line| line.ends_with("{"));
+        let shipped = if is_test(&path) { 0 } else { (0..lines.len()).find(opens).unwrap_or(lines.len()) };
         Self { path, lines, shipped }
+    }
+
+    /// The modules that this file declares for tests, as paths without `.rs`.
+    pub(super) fn test_modules(&self) -> impl Iterator<Item = String> {
+        let (folder, file) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        let inside = match file.strip_suffix(".rs") {
+            None | Some("lib" | "main" | "mod") => folder.to_owned(),
+            Some(stem) => format!("{folder}/{stem}"),
+        };
+        let declared = (0..self.lines.len()).filter_map(|at| test_module(&self.lines[at..]));
+        declared.filter_map(move |line| Some(format!("{inside}/{}", words(&line.code).last()?)))
+    }
+
+    /// Takes the whole file for tests.
+    pub(super) fn serves_tests(&mut self) {
+        self.shipped = 0;
     }
 
     /// The lines outside tests: none in a test file.
@@ -63,9 +58,13 @@ impl Source {
         &self.lines[..self.shipped]
     }
 
-    /// The lines of tests.
-    pub(super) fn tests(&self) -> &[Line] {
-        &self.lines[self.shipped..]
+    pub(super) fn all(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// Whether a line belongs to tests.
+    pub(super) fn is_in_tests(&self, line: &Line) -> bool {
+        line.number > self.shipped
     }
 
     /// A finding about a line of this file.
@@ -74,11 +73,24 @@ impl Source {
     }
 }
 
-impl Line {
-    /// Whether its code ends with this, blanks and comments aside.
-    fn ends_with(&self, end: &str) -> bool {
-        self.code.trim_end().ends_with(end)
+impl Path {
+    /// Its first segment.
+    pub(super) fn root(&self) -> &str {
+        self.name.split("::").next().unwrap_or_default()
     }
+
+    /// Whether it is this path, or goes on from it.
+    pub(super) fn is_under(&self, path: &str) -> bool {
+        self.name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    }
+}
+
+/// The `mod` that a `#[cfg(test)]` at the beginning of these lines is for.
+fn test_module(lines: &[Line]) -> Option<&Line> {
+    let after = lines.iter().find(|line| !line.code.starts_with('#'));
+    after.filter(|line| {
+        lines[0].code.starts_with("#[cfg(test)]") && words(&line.code).any(|word| word == "mod")
+    })
 }
 
 /// Whether a whole file serves tests, benches or examples.
@@ -134,10 +146,10 @@ impl<'a> PathReader<'a> {
             _ if is_name && mem::take(&mut self.is_renamed) => self.end(),
             _ => {
                 self.end();
+                self.line = line;
                 if token == "}" {
                     self.groups.pop();
-                } else if is_name {
-                    self.line = line;
+                } else if is_name || token == "*" && !self.groups.is_empty() {
                     self.path = self.groups.last().cloned().unwrap_or_default();
                     self.path.push(token);
                 }
@@ -170,7 +182,7 @@ fn tokens(mut rest: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The functions with a body in these lines, which rustfmt wrote: a body ends at a brace as far in as its `fn`.
+/// The functions with a body in these lines; as rustfmt has it, one ends at a brace as far in as its `fn`.
 pub(super) fn functions(lines: &[Line]) -> Vec<Function> {
     let function = |(at, line): (usize, &Line)| {
         let name = function_name(&line.code)?;
@@ -191,112 +203,14 @@ pub(super) fn functions(lines: &[Line]) -> Vec<Function> {
 fn function_name(code: &str) -> Option<&str> {
     let (before, after) = code.split_once("fn ")?;
     let qualifiers = ["pub", "crate", "super", "self", "in", "const", "async", "unsafe", "extern"];
-    let is_declared = words(before).all(|word| qualifiers.contains(&word));
-    if is_declared { words(after).next() } else { None }
-}
-
-/// What the next character of a file belongs to.
-#[derive(Clone, Copy)]
-enum Mode {
-    Code,
-    LineComment,
-    /// How many `/*` are open.
-    BlockComment(usize),
-    Text,
-    /// How many `#` end it.
-    RawText(usize),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Code,
-    Comment,
-    Literal,
-}
-
-/// Tells code, comments and literals apart.
-fn scan(text: &str) -> Vec<Line> {
-    let chars: Vec<char> = text.chars().collect();
-    let mut lines = vec![Line { number: 1, ..Line::default() }];
-    let (mut at, mut mode) = (0, Mode::Code);
-    while at < chars.len() {
-        let is_in_word = at > 0 && is_word(chars[at - 1]);
-        let (kind, length, next) = step(mode, &chars[at..], is_in_word);
-        for &c in &chars[at..chars.len().min(at + length)] {
-            let number = lines.len();
-            if c == '\n' {
-                lines.push(Line { number: number + 1, ..Line::default() });
-            } else if let Some(line) = lines.last_mut() {
-                line.raw.push(c);
-                line.code.push(if kind == Kind::Code { c } else { ' ' });
-                line.comment.push(if kind == Kind::Comment { c } else { ' ' });
-                line.has_literal |= kind == Kind::Literal;
-            }
-        }
-        (at, mode) = (at + length, next);
-    }
-    if text.ends_with('\n') {
-        lines.pop();
-    }
-    lines
-}
-
-/// What the next characters are, how many they are, and what comes after them.
-fn step(mode: Mode, rest: &[char], is_in_word: bool) -> (Kind, usize, Mode) {
-    match (mode, rest) {
-        (Mode::Code, ['/', '/', ..]) => (Kind::Comment, 2, Mode::LineComment),
-        (Mode::Code, ['/', '*', ..]) => (Kind::Comment, 2, Mode::BlockComment(1)),
-        (Mode::Code, ['"', ..]) => (Kind::Literal, 1, Mode::Text),
-        (Mode::Code, ['\'', '\\', _, more @ ..]) => {
-            (Kind::Literal, 4 + more.iter().take_while(|c| **c != '\'').count(), Mode::Code)
-        }
-        (Mode::Code, ['\'', _, '\'', ..]) => (Kind::Literal, 3, Mode::Code),
-        (Mode::Code, _) => match raw_text(rest).filter(|_| !is_in_word) {
-            Some((length, hashes)) => (Kind::Literal, length, Mode::RawText(hashes)),
-            None => (Kind::Code, 1, Mode::Code),
-        },
-        (Mode::LineComment, ['\n', ..]) => (Kind::Comment, 1, Mode::Code),
-        (Mode::LineComment, _) => (Kind::Comment, 1, mode),
-        (Mode::BlockComment(1), ['*', '/', ..]) => (Kind::Comment, 2, Mode::Code),
-        (Mode::BlockComment(depth), ['*', '/', ..]) => (Kind::Comment, 2, Mode::BlockComment(depth - 1)),
-        (Mode::BlockComment(depth), ['/', '*', ..]) => (Kind::Comment, 2, Mode::BlockComment(depth + 1)),
-        (Mode::BlockComment(_), _) => (Kind::Comment, 1, mode),
-        (Mode::Text, ['\\', ..]) => (Kind::Literal, 2, mode),
-        (Mode::Text, ['"', ..]) => (Kind::Literal, 1, Mode::Code),
-        (Mode::RawText(hashes), ['"', more @ ..])
-            if more.iter().take_while(|c| **c == '#').count() >= hashes =>
-        {
-            (Kind::Literal, 1 + hashes, Mode::Code)
-        }
-        (Mode::Text | Mode::RawText(_), _) => (Kind::Literal, 1, mode),
-    }
-}
-
-/// The length of `r##"` and of its kin, and how many `#` it has.
-fn raw_text(rest: &[char]) -> Option<(usize, usize)> {
-    let prefix = match rest {
-        ['b' | 'c', 'r', ..] => 2,
-        ['r', ..] => 1,
-        _ => return None,
-    };
-    let hashes = rest[prefix..].iter().take_while(|c| **c == '#').count();
-    (rest.get(prefix + hashes) == Some(&'"')).then_some((prefix + hashes + 1, hashes))
-}
-
-#[test]
-fn the_scanner_tells_code_from_comments_and_literals() {
-    let text =
-        "let a: &'a str = \"x \\\" // y\"; // z \"\nlet b = r#\"{ \" }\n\"#; /* f(\n */ g('\"', '\\'')";
-    let code: Vec<_> =
-        scan(text).iter().map(|line| line.code.split_whitespace().collect::<String>()).collect();
-    assert_eq!(code, ["leta:&'astr=;", "letb=", ";", "g(,)"]);
+    words(after).next().filter(|_| words(before).all(|word| qualifiers.contains(&word)))
 }
 
 #[test]
 fn a_path_in_braces_is_taken_apart() {
-    let text = "use a::{b::{self, C}, d as e, f::*};\nimpl ::g::H for i::J {}\nlet k = L::<m::N>::new();";
+    let text = "use a::{b::{self, C}, d as e, f::*, *};\nimpl ::g::H for i::J {}\nlet k = L::<m::N>::new();";
     let names: Vec<_> = paths(&scan(text)).into_iter().map(|path| path.name).collect();
-    assert_eq!(names, ["a::b::self", "a::b::C", "a::d", "a::f::*", "i::J", "m::N"]);
+    assert_eq!(names, ["a::b::self", "a::b::C", "a::d", "a::f::*", "a::*", "g::H", "i::J", "m::N"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The audit log: who did what to what, each entry chained to the one before it.
 //!
-//! An entry is stored as its canonical JSON (RFC 8785), so its digest is that of the stored bytes and anybody can check it.
+//! An entry is stored as its canonical JSON (RFC 8785), so its digest is that of the stored bytes and anybody
+//! can check it.
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -33,8 +34,14 @@ struct Entry<'a> {
 }
 
 /// Writes an entry for the log of a workspace.
-pub fn draft(workspace: WorkspaceId, given: &Given, event_type: &str, resource: Resource, payload: Value) -> Draft {
-    let entry = Entry { actor: given.by.to_string(), event_type, payload: &payload, resource, timestamp: given.at };
+pub fn draft(
+    workspace: WorkspaceId,
+    given: &Given,
+    event_type: &str,
+    resource: Resource,
+    payload: &Value,
+) -> Draft {
+    let entry = Entry { actor: given.by.to_string(), event_type, payload, resource, timestamp: given.at };
     // Only maps with keys that are no strings cannot be written, and an entry has none.
     let body: Bytes = serde_json_canonicalizer::to_vec(&entry).unwrap_or_default().into();
     Draft { workspace: workspace.0, digest: sha256(&body), body }
@@ -71,7 +78,7 @@ mod tests {
         let given = Given { at: Timestamp(1_780_000_000_000), by, random: 0 };
         let payload = json!({ "title": "grüße", "steps": 3, "cost": 0.25, "note": null });
         let resource = Resource { kind: "run", id: Uuid::from_u128(3) };
-        let draft = draft(WorkspaceId(Uuid::from_u128(1)), &given, "run.created", resource, payload);
+        let draft = draft(WorkspaceId(Uuid::from_u128(1)), &given, "run.created", resource, &payload);
         let body = golden::same("audit-entry.json", &draft.body);
         assert_eq!(digest_of(&body), Ok(draft.digest));
         assert!(digest_of(b"{ \"a\": 1 }").is_err());

@@ -8,7 +8,8 @@ use std::{fs, path::PathBuf};
 use cendriix_persistence::codec::{decode, encode};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Holds `value` against its file: the file is what would be written for it, and reads as something that is written so.
+/// Holds `value` against its file: the file is what would be written for it, and reads as something that is
+/// written so.
 pub(crate) fn holds<T: Serialize + DeserializeOwned>(name: &str, value: &impl Serialize) {
     let bytes = same(&format!("{name}.rmp"), &encode(value).unwrap());
     let read: T = decode("golden value", &bytes).unwrap();
@@ -21,7 +22,8 @@ pub(crate) fn same(file: &str, bytes: &[u8]) -> Vec<u8> {
     if !path.exists() && std::env::var_os("CENDRIIX_WRITE_GOLDEN").is_some() {
         fs::write(&path, bytes).unwrap();
     }
-    let golden = fs::read(&path).unwrap_or_else(|error| panic!("{file}: {error}; CENDRIIX_WRITE_GOLDEN=1 writes it"));
+    let golden =
+        fs::read(&path).unwrap_or_else(|error| panic!("{file}: {error}; CENDRIIX_WRITE_GOLDEN=1 writes it"));
     assert_eq!(golden, bytes, "{file} is no longer what would be written");
     golden
 }

@@ -66,8 +66,8 @@ impl Identity {
         &self.tokens
     }
 
-    /// Logs a profile in, as it is: only for a server that trusts its clients. The first log-in makes the person and a
-    /// workspace of their own.
+    /// Logs a profile in, as it is: only for a server that trusts its clients. The first log-in makes the
+    /// person and a workspace of their own.
     ///
     /// # Errors
     ///
@@ -113,7 +113,9 @@ impl Identity {
             Outcome::Saved => Ok(user),
             // The same account logged in at the same time.
             Outcome::Refused(_) => self.known(&account).await?.ok_or(Error::Missing { what: "user" }),
-            outcome => Err(content::unsaved(outcome)),
+            outcome @ (Outcome::Conflict | Outcome::Full | Outcome::Unknown) => {
+                Err(content::unsaved(outcome))
+            }
         }
     }
 
@@ -171,7 +173,10 @@ fn check(login: &Login) -> Result<String, Error> {
         }
     }
     if login.avatar_url.as_ref().is_some_and(|url| url.len() > 2000 || !url.starts_with("https://")) {
-        errors.insert("avatarUrl".into(), vec!["needs to be an https:// address of at most 2,000 bytes".into()]);
+        errors.insert(
+            "avatarUrl".into(),
+            vec!["needs to be an https:// address of at most 2,000 bytes".into()],
+        );
     }
     let email = workspaces::address(&login.email);
     if email.is_none() {

@@ -1,13 +1,6 @@
 //! Our own JWTs: `EdDSA`, short-lived, with the id of the key that signed them.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -76,7 +69,9 @@ pub enum KeyError {
     #[error("cannot use the signing key {path}: {source}")]
     Io { path: String, source: std::io::Error },
     /// The file holds no such key.
-    #[error("{path} holds no Ed25519 key in PKCS#8 form; move it away and a new one is made (tokens then end)")]
+    #[error(
+        "{path} holds no Ed25519 key in PKCS#8 form; move it away and a new one is made (tokens then end)"
+    )]
     Unsound { path: String },
 }
 
@@ -105,7 +100,8 @@ impl Tokens {
             fs::create_dir_all(directory).map_err(io)?;
             let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
                 .map_err(|_| io(std::io::Error::other("the system gives no random bits")))?;
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
+            let mut file =
+                fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
             file.write_all(key.as_ref()).and_then(|()| file.sync_all()).map_err(io)?;
         }
         Self::of(&fs::read(&path).map_err(io)?).ok_or(KeyError::Unsound { path: shown })
@@ -113,7 +109,9 @@ impl Tokens {
 
     /// Tokens under a key in PKCS#8 form; `None` when it is none.
     pub fn of(pkcs8: &[u8]) -> Option<Self> {
-        let pair = Ed25519KeyPair::from_pkcs8(pkcs8).or_else(|_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8)).ok()?;
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8)
+            .or_else(|_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8))
+            .ok()?;
         let public = pair.public_key().as_ref().to_vec();
         let id = BASE64.encode(&sha256(&public)[..12]);
         let checking = DecodingKey::from_ed_components(&BASE64.encode(&public)).ok()?;
@@ -142,13 +140,12 @@ impl Tokens {
     /// When it is not.
     pub fn check(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Unauthorized> {
         let name = sha256(token.as_bytes());
-        let claims = match self.0.good.get(&name) {
-            Some(claims) => claims,
-            None => {
-                let claims = Arc::new(self.verify(token)?);
-                self.0.good.insert(name, Arc::clone(&claims));
-                claims
-            }
+        let claims = if let Some(claims) = self.0.good.get(&name) {
+            claims
+        } else {
+            let claims = Arc::new(self.verify(token)?);
+            self.0.good.insert(name, Arc::clone(&claims));
+            claims
         };
         let ends = claims.exp.saturating_add(LEEWAY.as_secs());
         if now.0 / 1000 > ends { Err(Unauthorized::Expired) } else { Ok(claims) }
@@ -172,7 +169,8 @@ impl Tokens {
     /// The public keys, as a JSON Web Key Set (RFC 7517, RFC 8037).
     pub fn jwks(&self) -> Value {
         json!({ "keys": [{
-            "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.0.id, "x": BASE64.encode(&self.0.public),
+            "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.0.id,
+            "x": BASE64.encode(&self.0.public),
         }] })
     }
 }
@@ -209,7 +207,9 @@ mod tests {
         let token = tokens.issue(user, workspace, now).unwrap();
         let parts: Vec<&str> = token.split('.').collect();
         let none = BASE64.encode(r#"{"alg":"none","typ":"JWT"}"#);
-        for forged in [format!("{none}.{}.", parts[1]), format!("{}.{}.", parts[0], parts[1]), "nonsense".to_owned()] {
+        for forged in
+            [format!("{none}.{}.", parts[1]), format!("{}.{}.", parts[0], parts[1]), "nonsense".to_owned()]
+        {
             assert_eq!(tokens.check(&forged, now), Err(Unauthorized::Invalid), "{forged}");
         }
     }

@@ -27,8 +27,13 @@ impl Clock {
 
     /// A clock that follows tokio's (which tests pause) from a fixed instant, with chance from `seed`.
     pub fn seeded(seed: u64) -> Self {
+        Self::seeded_at(seed, Timestamp(1_780_000_000_000))
+    }
+
+    /// A seeded clock that goes on from `base`, for a system that is started again in another runtime.
+    pub fn seeded_at(seed: u64, base: Timestamp) -> Self {
         let chance = Mutex::new(fastrand::Rng::with_seed(seed));
-        Self(Arc::new(Source::Virtual { began: Instant::now(), base: Timestamp(1_780_000_000_000), chance }))
+        Self(Arc::new(Source::Virtual { began: Instant::now(), base, chance }))
     }
 
     /// The present instant.

@@ -1,8 +1,8 @@
 //! Finds an entity that is awake or wakes it, one wake at a time for each id, and puts idle ones to sleep.
 //!
-//! **Invariant:** at most one actor of an id lives at any time: a slot leaves the map only when its actor has ended, and a
-//! wake waits for that. **Invariant:** after a crash a wake passes through the writer first, so that a save which the dead
-//! actor left in the queue is not overtaken.
+//! **Invariant:** at most one actor of an id lives at any time: a slot leaves the map only when its actor has
+//! ended, and a wake waits for that. **Invariant:** after a crash a wake passes through the writer first, so
+//! that a save which the dead actor left in the queue is not overtaken.
 
 use std::{
     fmt::Debug,
@@ -28,6 +28,7 @@ use uuid::Uuid;
 use super::{
     clock::Clock,
     entity::{self, Entity, Message, Waking, World},
+    failure::Failure,
     machine::{Actor, Given, Machine},
     stored::Image,
     stream::{Follower, Hub},
@@ -169,47 +170,6 @@ impl Order {
     }
 }
 
-/// Why a command did not take effect, or why nobody knows.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure<M: Machine> {
-    /// The machine refuses.
-    #[error(transparent)]
-    Refused(M::Refusal),
-    /// There is no such entity.
-    #[error("there is no such {}", M::NAME)]
-    Missing,
-    /// A guard of the attachment, by its index, or one of the machine's does not hold.
-    #[error("a condition of the save does not hold")]
-    Guard(usize),
-    /// Too many callers wait for it already.
-    #[error("too many requests wait for this {}; try again", M::NAME)]
-    Busy,
-    /// It crashed and rests for a moment.
-    #[error("this {} is recovering; try again", M::NAME)]
-    Recovering,
-    /// It crashed again and again.
-    #[error("this {} crashed repeatedly and is parked; retry brings it back", M::NAME)]
-    Parked,
-    /// Its state would become too large.
-    #[error("this {} would become larger than {} bytes", M::NAME, super::stored::SNAPSHOT_MAX)]
-    TooLarge,
-    /// The disk is nearly full.
-    #[error("the disk is nearly full; nothing is saved until there is space again")]
-    Full,
-    /// Another node owns it by now.
-    #[error("another node owns this {}", M::NAME)]
-    Elsewhere,
-    /// Nobody knows whether it took effect; the same command id may be asked again.
-    #[error("the outcome is unknown; ask again")]
-    Unknown,
-    /// The server is shutting down.
-    #[error("the server is stopping; try again")]
-    Stopping,
-    /// The store could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl<M: Machine> Slot<M> {
     fn new(image: &Image<M>, now: Timestamp) -> Arc<Self> {
         let machine = Arc::new(image.machine.clone());
@@ -303,7 +263,11 @@ impl<M: Machine> Entities<M> {
         }
         let stored = self.0.shared.store.load(Key { kind: M::KIND, id }).await?;
         let image = stored.map(|stored| Image::<M>::read(&stored)).transpose()?;
-        Ok(image.map(|image| Shown { machine: Arc::new(image.machine), version: image.version, seq: image.seq }))
+        Ok(image.map(|image| Shown {
+            machine: Arc::new(image.machine),
+            version: image.version,
+            seq: image.seq,
+        }))
     }
 
     /// Waits until `done` holds for the state, or `within` has passed, and gives the last state seen.
@@ -329,6 +293,14 @@ impl<M: Machine> Entities<M> {
                 () = follower.moved() => (),
                 () = &mut deadline => return self.show(id).await,
             }
+        }
+    }
+
+    /// Kills an actor in whatever it does, as nothing but a test may.
+    #[cfg(test)]
+    pub(super) fn kill(&self, id: Uuid) {
+        if let Some(actor) = self.0.awake.get(&id).as_ref().and_then(|slot| slot.actor.get()) {
+            actor.kill();
         }
     }
 
@@ -374,9 +346,11 @@ impl<M: Machine> Inner<M> {
             Outcome::Conflict | Outcome::Unknown => return Err(Failure::Unknown),
         }
         self.shared.hub.bump(key, image.seq);
-        let shown = Shown { machine: Arc::new(image.machine.clone()), version: image.version, seq: image.seq };
+        let shown =
+            Shown { machine: Arc::new(image.machine.clone()), version: image.version, seq: image.seq };
         if working {
-            // It is saved, whatever becomes of this; an entity that does not wake here wakes when it is asked something.
+            // It is saved, whatever becomes of this; an entity that does not wake here wakes when it is asked
+            // something.
             self.awaken(id, image, true).await.ok();
         }
         self.shared.kinds.wake_all(&self.shared.tasks, &children);
@@ -391,16 +365,18 @@ impl<M: Machine> Inner<M> {
             let slot = self.find(id).await?;
             let next = match (message.take(), asked.take()) {
                 (Some(message), _) => message,
-                (None, Some((command, order, reply))) => match Arc::clone(&slot.permits).try_acquire_owned() {
-                    Ok(permit) => Message::Command { command, order, permit, reply },
-                    Err(TryAcquireError::NoPermits) => return Err(Failure::Busy),
-                    // It is going to sleep; whoever waits for that wakes it again.
-                    Err(TryAcquireError::Closed) => {
-                        asked = Some((command, order, reply));
-                        slot.ended.cancelled().await;
-                        continue;
+                (None, Some((command, order, reply))) => {
+                    match Arc::clone(&slot.permits).try_acquire_owned() {
+                        Ok(permit) => Message::Command { command, order, permit, reply },
+                        Err(TryAcquireError::NoPermits) => return Err(Failure::Busy),
+                        // It is going to sleep; whoever waits for that wakes it again.
+                        Err(TryAcquireError::Closed) => {
+                            asked = Some((command, order, reply));
+                            slot.ended.cancelled().await;
+                            continue;
+                        }
                     }
-                },
+                }
                 (None, None) => return Err(Failure::Unknown),
             };
             match slot.send(next) {
@@ -496,10 +472,16 @@ impl<M: Machine> Inner<M> {
         let crashed = !slot.retiring.load(Ordering::Relaxed);
         let busy = slot.busy.load(Ordering::Relaxed);
         let now = self.shared.clock.now();
-        let back = if crashed { self.crashes.record(id, version, now, &self.shared.clock) } else { Some(Duration::ZERO) };
+        let back = if crashed {
+            self.crashes.record(id, version, now, &self.shared.clock)
+        } else {
+            Some(Duration::ZERO)
+        };
         self.awake.remove_if(&id, |_, there| Arc::ptr_eq(there, slot));
         slot.ended.cancel();
-        let Some(inner) = self.me.upgrade().filter(|_| !self.stopping.load(Ordering::Relaxed)) else { return };
+        let Some(inner) = self.me.upgrade().filter(|_| !self.stopping.load(Ordering::Relaxed)) else {
+            return;
+        };
         match back {
             Some(after) if busy => self.shared.tasks.spawn("wake again", async move {
                 tokio::time::sleep(after).await;
@@ -544,14 +526,15 @@ impl<M: Machine> Inner<M> {
             snapshot: None,
         };
         let outcome = self.shared.store.save(Save { changes: vec![change], ..Save::default() }).await;
-        tracing::error!(entity = M::NAME, %id, ?outcome, "an entity crashed again and again and is parked; retry it");
+        tracing::error!(entity = M::NAME, %id, ?outcome, "an entity crashed repeatedly and is parked");
         if outcome == Outcome::Saved {
             self.crashes.forget(id);
         }
         outcome == Outcome::Saved
     }
 
-    /// Puts one to sleep that has nothing to do, unless somebody waits for its answer: what they asked may start work.
+    /// Puts one to sleep that has nothing to do, unless somebody waits for its answer: what they asked may
+    /// start work.
     fn rest(slot: &Slot<M>) {
         // While all permits are held here, no command is on its way to it.
         if let Ok(_all) = slot.permits.try_acquire_many(WAITING_MAX)

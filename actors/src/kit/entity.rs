@@ -1,9 +1,9 @@
 //! The shell around one machine: decides, saves, and only then lets the change be seen.
 //!
-//! **Invariant:** nobody sees a state that is not on disk. **Invariant:** an irrevocable effect starts only with an
-//! [`Intent`], and only the save that wanted it mints one; what woke from disk has none.
+//! **Invariant:** nobody sees a state that is not on disk. **Invariant:** an irrevocable effect starts only
+//! with an [`Intent`], and only the save that wanted it mints one; what woke from disk has none.
 
-use std::{collections::BTreeMap, marker::PhantomData, panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::BTreeMap, marker::PhantomData, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cendriix_persistence::store::{Key, Outcome, Save};
@@ -15,17 +15,21 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    directory::{Failure, Inner, Order, Shown, Slot},
+    directory::{Inner, Order, Shown, Slot},
+    failure::Failure,
     machine::{Actor, Effect, Given, Lost, Machine, Wanted},
     stored::Image,
     tasks::{self, Owned},
 };
 
+/// When a report is told again that could not be saved because the disk is nearly full.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// The impure half of an area: performs what its machine wants.
 #[async_trait]
 pub trait World<M: Machine>: Send + Sync + 'static {
-    /// Performs a piece of work and says what came of it. Runs beside the entity and ends when it no longer wants it.
-    /// Only an answer to [`Wanted::Ask`] may be `None`: there is nothing to tell yet.
+    /// Performs a piece of work and says what came of it. Runs beside the entity and ends when it no longer
+    /// wants it. Only an answer to [`Wanted::Ask`] may be `None`: there is nothing to tell yet.
     async fn perform(&self, task: Task<M>) -> Option<M::Command>;
 }
 
@@ -114,7 +118,11 @@ impl<M: Machine> ractor::Actor for Entity<M> {
     type State = Live<M>;
     type Arguments = Waking<M>;
 
-    async fn pre_start(&self, _me: ActorRef<Message<M>>, waking: Waking<M>) -> Result<Live<M>, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _me: ActorRef<Message<M>>,
+        waking: Waking<M>,
+    ) -> Result<Live<M>, ActorProcessingErr> {
         let Waking { id, image, slot, inner, fresh } = waking;
         let shown = Arc::new(image.machine.clone());
         let mut live = Live { id, image, shown, running: BTreeMap::new(), nonce: 0, slot, inner };
@@ -186,11 +194,14 @@ impl<M: Machine> Live<M> {
         self.command(command, Order::of(Actor::System)).await
     }
 
-    async fn report(&mut self, key: &M::WorkKey, nonce: u64, command: Option<M::Command>) -> Result<(), Broken> {
+    async fn report(
+        &mut self,
+        key: &M::WorkKey,
+        nonce: u64,
+        command: Option<M::Command>,
+    ) -> Result<(), Broken> {
         let ours = self.running.get(key).is_some_and(|running| running.nonce == nonce);
-        if ours {
-            self.running.remove(key);
-        }
+        let ended = if ours { self.running.remove(key) } else { None };
         let asked = matches!(self.image.machine.work().get(key), Some(Wanted::Ask(_)));
         let command = match command {
             Some(command) => command,
@@ -199,6 +210,15 @@ impl<M: Machine> Live<M> {
         };
         match self.hear(&command).await? {
             Ok(_) => Ok(()),
+            Err(Failure::Full) if let Some(Running { work, stop, .. }) = ended => {
+                // What came of it is known and must not be lost: it is told again until there is space for
+                // it.
+                self.run(key.clone(), work, stop, async move {
+                    tokio::time::sleep(TOLD_AGAIN_AFTER).await;
+                    Some(command)
+                });
+                Ok(())
+            }
             Err(failure) if ours && self.image.machine.work().contains_key(key) && !asked => {
                 Err(Broken::Deaf(format!("{key:?}"), failure.to_string()))
             }
@@ -215,15 +235,24 @@ impl<M: Machine> Live<M> {
         }
         let now = self.inner.shared.clock.now();
         let due = |wanted: &Wanted<M::Work>| matches!(wanted, Wanted::At(at) if *at <= now);
-        let keys: Vec<M::WorkKey> =
-            self.image.machine.work().into_iter().filter(|(_, wanted)| due(wanted)).map(|(key, _)| key).collect();
+        let keys: Vec<M::WorkKey> = self
+            .image
+            .machine
+            .work()
+            .into_iter()
+            .filter(|(_, wanted)| due(wanted))
+            .map(|(key, _)| key)
+            .collect();
         for key in keys {
             // What came before may have made this one needless.
             if !self.image.machine.work().get(&key).is_some_and(due) {
                 continue;
             }
-            if let Err(failure) = self.hear(&self.image.machine.due(&key)).await? {
-                return Err(Broken::Deaf(format!("{key:?}"), failure.to_string()));
+            match self.hear(&self.image.machine.due(&key)).await? {
+                Ok(_) => (),
+                // The sweeper comes again.
+                Err(Failure::Full) => break,
+                Err(failure) => return Err(Broken::Deaf(format!("{key:?}"), failure.to_string())),
             }
         }
         self.reconcile(false, true);
@@ -271,7 +300,7 @@ impl<M: Machine> Live<M> {
         for (key, wanted) in wanted {
             let running = self.running.get(&key);
             match (wanted, running) {
-                (Wanted::Do(_), Some(_)) | (Wanted::At(_), _) | (Wanted::Ask(_), Some(_)) => (),
+                (Wanted::Do(_) | Wanted::Ask(_), Some(_)) | (Wanted::At(_), _) => (),
                 (Wanted::Do(work), None) if M::effect(&work) == Effect::Irrevocable => {
                     if fresh {
                         self.start(key, work, Some(Intent(())));

@@ -1,7 +1,7 @@
 //! The pure half of an entity: what may happen, what happened, and what should be going on.
 //!
-//! **Invariant:** a machine holds no handles, reads no clock, rolls no dice and never awaits. Whatever it needs comes in
-//! with the command, so the same commands under the same [`Given`] lead to the same journal.
+//! **Invariant:** a machine holds no handles, reads no clock, rolls no dice and never awaits. Whatever it
+//! needs comes in with the command, so the same commands under the same [`Given`] lead to the same journal.
 
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -145,7 +145,8 @@ pub trait Machine: Clone + Debug + Send + Sync + Serialize + DeserializeOwned + 
     fn work(&self) -> BTreeMap<Self::WorkKey, Wanted<Self::Work>>;
     /// What repeating a piece of work would mean.
     fn effect(work: &Self::Work) -> Effect;
-    /// Says what a change brings with it; `self` is the state after the events, and `before` the one before them.
+    /// Says what a change brings with it; `self` is the state after the events, and `before` the one before
+    /// them.
     fn records(&self, id: Uuid, before: Option<&Self>, events: &[Self::Event], given: &Given) -> Records;
     /// The command that says: that timer's instant has come.
     fn due(&self, key: &Self::WorkKey) -> Self::Command;

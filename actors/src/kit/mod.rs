@@ -4,21 +4,30 @@
 //! - [`entity`]: the shell around one machine: decide, save, and only then memory, stream, work and answer.
 //! - [`directory`]: finds an entity or wakes it, one wake at a time, and puts idle ones to sleep.
 //! - [`supervisor`]: brings crashed entities back with back-off, and parks those that keep crashing.
-//! - [`stream`]: tells subscribers how far a journal has come. [`sweeper`]: wakes what is due, puts to sleep what is idle.
+//! - [`stream`]: tells subscribers how far a journal has come. [`sweeper`]: wakes what is due, puts to sleep
+//!   what is idle.
 //! - [`clock`]: time, ids and chance, through one handle. [`tasks`]: everything that runs beside an actor.
 
 pub mod clock;
 pub mod directory;
 pub mod entity;
+pub mod failure;
+#[cfg(test)]
+mod faulty;
 pub mod machine;
+#[cfg(test)]
+mod simulation;
 pub mod stored;
 pub mod stream;
 pub mod supervisor;
 pub mod sweeper;
 pub mod tasks;
+#[cfg(test)]
+mod tests;
 
 pub use clock::Clock;
-pub use directory::{Attachment, Entities, Failure, Order, Shown};
+pub use directory::{Attachment, Entities, Order, Shown};
 pub use entity::{Intent, Task, World};
+pub use failure::Failure;
 pub use machine::{Actor, Effect, Given, Lost, Machine, Records, Wanted};
 pub use stored::Journaled;

@@ -72,7 +72,15 @@ impl<M: Machine> Image<M> {
     pub(super) fn found(first: &M::Event) -> Option<Self> {
         let machine = M::found(first)?;
         let remembered = VecDeque::new();
-        Some(Self { machine, remembered, version: 0, seq: 0, snapshot_seq: 0, snapshot_len: 0, parked: false })
+        Some(Self {
+            machine,
+            remembered,
+            version: 0,
+            seq: 0,
+            snapshot_seq: 0,
+            snapshot_len: 0,
+            parked: false,
+        })
     }
 
     /// Reads an entity back.
@@ -139,6 +147,10 @@ impl<M: Machine> Image<M> {
         let journaled = Journaled { command, at: given.at, by: given.by, events: events.to_vec() };
         self.take(&journaled, 0, self.version + 1);
         let wanted = self.machine.work();
+        let batch = Batch {
+            count: u32::try_from(events.len()).map_err(|_| TooLarge)?,
+            bytes: encode(&journaled).map_err(|_| TooLarge)?,
+        };
         let change = Change {
             key,
             epoch,
@@ -147,10 +159,7 @@ impl<M: Machine> Image<M> {
             working: wanted.values().any(|wanted| matches!(wanted, Wanted::Do(_) | Wanted::Stop(_))),
             parked: false,
             due_at: wanted.values().filter_map(instant).min(),
-            events: Some(Batch {
-                count: u32::try_from(events.len()).map_err(|_| TooLarge)?,
-                bytes: encode(&journaled).map_err(|_| TooLarge)?,
-            }),
+            events: (batch.count > 0).then_some(batch),
             snapshot: self.snapshot()?,
         };
         self.parked = false;
@@ -182,13 +191,26 @@ fn instant<W>(wanted: &Wanted<W>) -> Option<u64> {
     }
 }
 
-/// Says what is wrong with a stored entity of machine `M`: its snapshot must be what its journal leads to.
+/// Looks at a stored entity of machine `M`: its snapshot must be what its journal leads to.
+///
+/// # Errors
+///
+/// What is wrong with it, in a sentence.
+///
+/// # Errors
+///
+/// A sentence on what is wrong.
 pub fn check<M: Machine + PartialEq>(stored: &Stored, journal: &[Entry]) -> Result<(), String> {
     let image = Image::<M>::read(stored).map_err(|error| error.to_string())?;
     let replayed = Image::<M>::replay(journal).map_err(|error| error.to_string())?;
-    let Some(replayed) = replayed else { return Err("its journal does not begin with a founding event".into()) };
+    let Some(replayed) = replayed else {
+        return Err("its journal does not begin with a founding event".into());
+    };
     if replayed.machine != image.machine {
-        return Err(format!("its snapshot of event {} is not what its journal leads to", stored.header.snapshot_seq));
+        return Err(format!(
+            "its snapshot of event {} is not what its journal leads to",
+            stored.header.snapshot_seq
+        ));
     }
     let wanted = image.machine.work();
     let working = wanted.values().any(|wanted| matches!(wanted, Wanted::Do(_) | Wanted::Stop(_)));
@@ -207,7 +229,8 @@ pub fn child<M: Machine>(birth: &M::Birth, id: Uuid, given: &Given) -> Result<Ch
     let events = M::create(birth, id, given)?;
     let key = Key { kind: M::KIND, id };
     let image = events.first().and_then(Image::<M>::found);
-    // A machine whose first event founds nothing is a mistake that its own tests show; the empty change is refused.
+    // A machine whose first event founds nothing is a mistake that its own tests show; the empty change is
+    // refused.
     let change = image.and_then(|mut image| image.step(key, 0, None, given, &events).ok());
     Ok(change.unwrap_or(Change {
         key,
@@ -230,12 +253,18 @@ mod tests {
     #[test]
     fn snapshots_and_journal_entries_are_written_and_read_as_ever() {
         let remembered = VecDeque::from([(Uuid::from_u128(8), 4), (Uuid::from_u128(9), 5)]);
-        golden::holds::<Snapshot<String>>("snapshot", &SnapshotRef { machine: &"a state", remembered: &remembered });
+        golden::holds::<Snapshot<String>>(
+            "snapshot",
+            &SnapshotRef { machine: &"a state", remembered: &remembered },
+        );
         let by = Actor::User(cendriix_protocol::ids::UserId(Uuid::from_u128(7)));
         let command = Some(Uuid::from_u128(9));
         let events = vec!["first".to_owned(), "second".to_owned()];
         let journaled = Journaled { command, at: Timestamp(1_780_000_000_000), by, events };
         golden::holds::<Journaled<String>>("journaled", &journaled);
-        golden::holds::<Journaled<String>>("journaled-system", &Journaled { command: None, by: Actor::System, ..journaled });
+        golden::holds::<Journaled<String>>(
+            "journaled-system",
+            &Journaled { command: None, by: Actor::System, ..journaled },
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! How far each journal has come, for those who follow it.
 //!
-//! The hub carries only the highest saved `seq`; a follower is a cursor over the journal. So there is no gap, no reorder
-//! and no loss, whatever happens between a save and the one who follows.
+//! The hub carries only the highest saved `seq`; a follower is a cursor over the journal. So there is no gap,
+//! no reorder and no loss, whatever happens between a save and the one who follows.
 
 use std::sync::Arc;
 

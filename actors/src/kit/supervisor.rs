@@ -27,7 +27,11 @@ impl ractor::Actor for Supervisor {
     type State = &'static str;
     type Arguments = &'static str;
 
-    async fn pre_start(&self, _me: ActorRef<()>, name: &'static str) -> Result<&'static str, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _me: ActorRef<()>,
+        name: &'static str,
+    ) -> Result<&'static str, ActorProcessingErr> {
         Ok(name)
     }
 

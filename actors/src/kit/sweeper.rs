@@ -92,9 +92,10 @@ pub async fn resume(shared: &Shared) {
 }
 
 async fn wake(shared: &Shared, key: Key) {
-    match shared.kinds.get(key.kind) {
-        Some(kind) => kind.wake(key.id).await,
-        None => tracing::error!(kind = key.kind, id = %key.id, "nobody knows this kind of entity"),
+    if let Some(kind) = shared.kinds.get(key.kind) {
+        kind.wake(key.id).await;
+    } else {
+        tracing::error!(kind = key.kind, id = %key.id, "nobody knows this kind of entity");
     }
 }
 

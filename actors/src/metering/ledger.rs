@@ -5,8 +5,9 @@
 //! | key | workspace ‖ call id, in [`space::LEDGER`]; calls sort by time within their workspace |
 //! | value | [`Entry`] as `MessagePack` with names |
 //!
-//! **Invariant:** a row is written once for its call and never changed; the same call settled twice writes the same row.
-//! **Invariant:** the format is final: fields may be added with a default, none is renamed, retyped or taken away.
+//! **Invariant:** a row is written once for its call and never changed; the same call settled twice writes
+//! the same row. **Invariant:** the format is final: fields may be added with a default, none is renamed,
+//! retyped or taken away.
 
 use cendriix_persistence::{
     StoreError,

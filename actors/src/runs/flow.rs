@@ -1,4 +1,5 @@
-//! What one command brings about, event by event: each is applied to a draft at once, so that the next can follow from it.
+//! What one command brings about, event by event: each is applied to a draft at once, so that the next can
+//! follow from it.
 
 use cendriix_protocol::{
     ids::{self, GateId},
@@ -8,8 +9,8 @@ use cendriix_protocol::{
 use std::time::Duration;
 
 use super::state::{
-    Activity, Decision, Event, FIXES_MAX, GATE_EXPIRES_AFTER, GRACE, Gate, GateKind, PARALLEL_MAX, Payload, Progress,
-    Reason, Refusal, Resolution, Run, Status, Step, StepKind, StepState, Timer,
+    Activity, Decision, Event, FIXES_MAX, GATE_EXPIRES_AFTER, GRACE, Gate, GateKind, PARALLEL_MAX, Payload,
+    Progress, Reason, Refusal, Resolution, Run, Status, Step, StepKind, StepState, Timer,
 };
 use crate::kit::machine::{Actor, Given};
 
@@ -67,7 +68,14 @@ impl Draft {
             self.move_to(Status::PlanApproval);
             let version = self.run.plan.version;
             let subject = format!("approve the plan of {} steps", self.run.plan.steps.len());
-            self.open(GateKind::Plan, None, Role::Member, GATE_EXPIRES_AFTER, subject, Some(format!("plan {version}")));
+            self.open(
+                GateKind::Plan,
+                None,
+                Role::Member,
+                GATE_EXPIRES_AFTER,
+                subject,
+                Some(format!("plan {version}")),
+            );
         } else if self.run.advancing || self.run.attempt > 1 {
             // A retry needs no advance.
             self.execute();
@@ -107,14 +115,18 @@ impl Draft {
         let at_work = |(step, progress): &(&Step, &Progress)| match progress.state {
             StepState::Running => true,
             StepState::Waiting { .. } => !matches!(step.kind, StepKind::Gate { .. }),
-            StepState::Pending | StepState::Succeeded { .. } | StepState::Failed | StepState::Cancelled => false,
+            StepState::Pending | StepState::Succeeded { .. } | StepState::Failed | StepState::Cancelled => {
+                false
+            }
         };
         steps.filter(at_work).count()
     }
 
     fn is_ready(&self, place: usize) -> bool {
-        let succeeded = |need: &u32| matches!(self.run.progress[*need as usize].state, StepState::Succeeded { .. });
-        self.run.progress[place].state == StepState::Pending && self.run.plan.steps[place].needs.iter().all(succeeded)
+        let succeeded =
+            |need: &u32| matches!(self.run.progress[*need as usize].state, StepState::Succeeded { .. });
+        self.run.progress[place].state == StepState::Pending
+            && self.run.plan.steps[place].needs.iter().all(succeeded)
     }
 
     /// Starts one step; true when it is work.
@@ -151,19 +163,20 @@ impl Draft {
         self.schedule();
     }
 
-    pub(super) fn step_failed(&mut self, step: u32, reason: Reason) {
+    pub(super) fn step_failed(&mut self, step: u32, reason: &Reason) {
         let (at, attempt) = (self.at(), self.run.attempt);
-        let id = self.run.plan.steps[step as usize].id.clone();
+        let id = &self.run.plan.steps[step as usize].id;
+        let failed = Reason::new("step_failed", format!("step {id} failed: {}", reason.message));
         self.emit(Event::StepFailed { step, attempt, reason: reason.clone(), at });
         if self.run.cancel_requested_at.is_some() {
             return self.settle_cancel();
         }
-        self.fail(Reason::new("step_failed", format!("step {id} failed: {}", reason.message)));
+        self.fail(failed);
     }
 
     pub(super) fn hold_step(&mut self, step: u32, kind: GateKind, subject: String, pinned: Option<String>) {
         if self.run.cancel_requested_at.is_some() {
-            return self.step_failed(step, Reason::new("cancelled", "the run is being cancelled"));
+            return self.step_failed(step, &Reason::new("cancelled", "the run is being cancelled"));
         }
         let kind = if kind == GateKind::Budget { kind } else { GateKind::Policy };
         self.open(kind, Some(step), Role::Member, GATE_EXPIRES_AFTER, subject, pinned);
@@ -212,7 +225,14 @@ impl Draft {
         if self.run.course.deploy_gate {
             self.move_to(Status::DeployApproval);
             let subject = "keep what was deployed".to_owned();
-            self.open(GateKind::Deploy, None, Role::Member, GATE_EXPIRES_AFTER, subject, self.run.commit.clone());
+            self.open(
+                GateKind::Deploy,
+                None,
+                Role::Member,
+                GATE_EXPIRES_AFTER,
+                subject,
+                self.run.commit.clone(),
+            );
         } else {
             self.verify();
         }
@@ -229,20 +249,25 @@ impl Draft {
     pub(super) fn done(&mut self, activity: Activity, commit: Option<String>) {
         let cancelling = self.run.cancel_requested_at.is_some();
         match activity {
-            // What has happened to the outside world has happened: it is recorded although a cancel was asked for.
+            // What has happened to the outside world has happened: it is recorded although a cancel was asked
+            // for.
             Activity::Merge => {
                 if let Some(commit) = commit {
                     self.emit(Event::CommitPinned { commit });
                 }
                 if cancelling { self.end(Status::Merged) } else { self.after_merge() }
             }
-            Activity::Deploy | Activity::Heal if cancelling => self.end(Status::Operating { checking: false }),
+            Activity::Deploy | Activity::Heal if cancelling => {
+                self.end(Status::Operating { checking: false });
+            }
             _ if cancelling => self.end(Status::Cancelled),
             Activity::Test => self.after_tests(),
             Activity::Review => self.after_review(),
             Activity::OpenPullRequest => match commit {
                 Some(commit) => self.before_merge(commit),
-                None => self.fail(Reason::new("no_commit", "the branch could not be shown: it has no commit")),
+                None => {
+                    self.fail(Reason::new("no_commit", "the branch could not be shown: it has no commit"));
+                }
             },
             Activity::Deploy => self.after_deploy(),
             Activity::Verify | Activity::Heal => self.end(Status::Operating { checking: false }),
@@ -271,7 +296,7 @@ impl Draft {
     fn fix(&mut self) {
         let at = self.at();
         let taken = |id: &str| self.run.plan.steps.iter().any(|step| step.id == id);
-        let number = (1..).find(|number| !taken(&format!("fix-{number}"))).unwrap_or(1_u32);
+        let number = (1..u32::MAX).find(|number| !taken(&format!("fix-{number}"))).unwrap_or(u32::MAX);
         let needs = (0..u32::try_from(self.run.plan.steps.len()).unwrap_or(u32::MAX)).collect();
         let step = Step { id: format!("fix-{number}"), kind: StepKind::Agent, needs };
         self.emit(Event::FixAdded { step, at });
@@ -285,17 +310,31 @@ impl Draft {
             Activity::Merge => "the merge",
             Activity::Deploy => "the deployment",
             Activity::Heal => "the healing",
-            Activity::Test | Activity::Review | Activity::OpenPullRequest | Activity::Verify | Activity::Watch => "an effect",
+            Activity::Test
+            | Activity::Review
+            | Activity::OpenPullRequest
+            | Activity::Verify
+            | Activity::Watch => "an effect",
         };
-        let subject = format!("{what} was interrupted: look whether it happened, then say so, or have it repeated");
-        self.open(GateKind::UnknownOutcome, None, Role::Member, GATE_EXPIRES_AFTER, subject, self.run.commit.clone());
+        let subject =
+            format!("{what} was interrupted: look whether it happened, then say so, or have it repeated");
+        self.open(
+            GateKind::UnknownOutcome,
+            None,
+            Role::Member,
+            GATE_EXPIRES_AFTER,
+            subject,
+            self.run.commit.clone(),
+        );
     }
 
     fn gate(&self, wanted: Option<GateId>, role: Role, command: &'static str) -> Result<Gate, Refusal> {
         let gate = match (wanted, self.run.gates.as_slice()) {
             (None, []) => return Err(Refusal::WrongState { status: self.run.status.clone(), command }),
             (None, [only]) => only,
-            (None, all) => return Err(Refusal::WhichGate { gates: all.iter().map(|gate| gate.id).collect() }),
+            (None, all) => {
+                return Err(Refusal::WhichGate { gates: all.iter().map(|gate| gate.id).collect() });
+            }
             (Some(id), all) => all.iter().find(|gate| gate.id == id).ok_or(Refusal::NoSuchGate)?,
         };
         if role < gate.role { Err(Refusal::RoleTooLow { needs: gate.role }) } else { Ok(gate.clone()) }
@@ -313,7 +352,8 @@ impl Draft {
             return Err(Refusal::ResolutionMissing);
         }
         let (at, unknown) = (self.at(), self.run.unknown);
-        let said = serde_json::json!({ "approved": true, "by": self.given.by.to_string(), "note": note }).to_string();
+        let said = serde_json::json!({ "approved": true, "by": self.given.by.to_string(), "note": note })
+            .to_string();
         self.emit(Event::GateClosed { gate: gate.id, decision: Decision::Approved { note }, at });
         match (gate.kind, gate.step) {
             (GateKind::Plan, _) => self.begin(),
@@ -332,7 +372,12 @@ impl Draft {
         Ok(())
     }
 
-    pub(super) fn reject(&mut self, gate: Option<GateId>, reason: Option<String>, role: Role) -> Result<(), Refusal> {
+    pub(super) fn reject(
+        &mut self,
+        gate: Option<GateId>,
+        reason: Option<String>,
+        role: Role,
+    ) -> Result<(), Refusal> {
         let gate = self.gate(gate, role, "reject")?;
         let at = self.at();
         let said = reason.clone().unwrap_or_else(|| "without a reason".to_owned());
@@ -351,7 +396,8 @@ impl Draft {
             Actor::System => None,
         };
         self.emit(Event::CancelRequested { by, at });
-        // What computes only is dropped; everything else gets the time to end by itself, or a person says how it ended.
+        // What computes only is dropped; everything else gets the time to end by itself, or a person says how
+        // it ended.
         let goes_on = self.agents_work() || self.run.activity().is_some();
         if !goes_on {
             self.end(Status::Cancelled);

@@ -63,7 +63,9 @@ impl Machine for Run {
     fn lost(&self, key: &WorkKey, how: Lost) -> Command {
         let attempt = self.attempt;
         let reason = match how {
-            Lost::Panicked(said) => Reason::new("internal_error", format!("the program has a mistake: {said}")),
+            Lost::Panicked(said) => {
+                Reason::new("internal_error", format!("the program has a mistake: {said}"))
+            }
             Lost::OutcomeUnknown => Reason::new("outcome_unknown", "nobody knows whether it happened"),
             Lost::Stopped => Reason::new("cancelled", "it was stopped"),
         };
@@ -71,7 +73,9 @@ impl Machine for Run {
             WorkKey::Activity(activity) if activity.is_irrevocable() => {
                 Command::OutcomeUnknown { activity: *activity, attempt }
             }
-            WorkKey::Activity(activity) => Command::Undone { activity: *activity, attempt, reason, fixable: false },
+            WorkKey::Activity(activity) => {
+                Command::Undone { activity: *activity, attempt, reason, fixable: false }
+            }
             WorkKey::Step(step) => Command::StepFailed { step: *step, attempt, reason },
             WorkKey::Timer(timer) => Command::Due { timer: *timer },
         }

@@ -1,10 +1,13 @@
 //! Runs: from a plan to a merged change, durably.
 //!
-//! [`state`] decides what may happen and holds no I/O; `flow` says what one command brings about; `records` what is saved
-//! beside it; [`work`] performs what a run wants; `wire` and [`why`] show it. [`Runs`] is what other code calls.
+//! [`state`] decides what may happen and holds no I/O; `flow` says what one command brings about; `records`
+//! what is saved beside it; [`work`] performs what a run wants; `wire` and [`why`] show it. [`Runs`] is what
+//! other code calls.
 
+mod commands;
 mod flow;
 mod machine;
+mod plan;
 mod records;
 pub mod state;
 pub mod why;
@@ -29,7 +32,7 @@ pub use state::{Command, Refusal, Run};
 
 use self::{
     records::ListRow,
-    state::{Birth, Event, Status, StepKind, StepState},
+    state::{Birth, Event, StepKind, StepState},
     work::Contents,
 };
 use crate::{
@@ -86,7 +89,12 @@ impl Runs {
     /// # Errors
     ///
     /// When the workflow is not there, the input is too large, or the caller may not.
-    pub async fn create(&self, caller: &Caller, new: NewRun, claim: Option<Claim>) -> Result<Shown<Run>, Error> {
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        new: NewRun,
+        claim: Option<Claim>,
+    ) -> Result<Shown<Run>, Error> {
         caller.may()?;
         let (workflow_version, compiled) = self.workflows.newest(caller, new.workflow).await?;
         let shared = self.entities.shared();
@@ -154,7 +162,8 @@ impl Runs {
     ///
     /// When it is not there or not the caller's.
     pub async fn rest(&self, caller: &Caller, id: RunId, within: Duration) -> Result<Shown<Run>, Error> {
-        let shown = self.entities.wait(id.0, within, Run::rests).await?.ok_or(Error::Missing { what: "run" })?;
+        let shown =
+            self.entities.wait(id.0, within, Run::rests).await?.ok_or(Error::Missing { what: "run" })?;
         caller.reach(shown.machine.workspace, "run")?;
         Ok(shown)
     }
@@ -189,7 +198,9 @@ impl Runs {
             }
             last = Some(id);
             let row: ListRow = decode("run's line", &value)?;
-            if status.is_none_or(|status| status == row.status) && workflow.is_none_or(|wanted| wanted == row.workflow) {
+            if status.is_none_or(|status| status == row.status)
+                && workflow.is_none_or(|wanted| wanted == row.workflow)
+            {
                 items.push(wire_runs::RunItem {
                     id,
                     tenant_id: caller.workspace,
@@ -233,10 +244,7 @@ impl Runs {
             gates: run.gates.iter().map(|gate| wire::gate(run, gate)).collect(),
             outputs: self.outputs(run).await?,
             cost_usd: run.cost,
-            reason: match &run.status {
-                Status::Failed { reason } => Some(reason.into()),
-                _ => None,
-            },
+            reason: run.status.reason().map(Into::into),
             allowed_actions: run.allowed_actions().into_iter().map(str::to_owned).collect(),
             created_at: run.created_at,
             updated_at: run.updated_at,
@@ -314,7 +322,8 @@ pub struct Following {
 const PAGE: usize = 64;
 
 impl Following {
-    /// The next events in order, at least one; `None` once the last event of an ended attempt is the head of the journal.
+    /// The next events in order, at least one; `None` once the last event of an ended attempt is the head of
+    /// the journal.
     ///
     /// # Errors
     ///
@@ -399,6 +408,8 @@ fn refused(refusal: Refusal, allowed: &[&str], caller: &Caller) -> Error {
             let gates: Vec<String> = gates.iter().map(ToString::to_string).collect();
             Error::conflict(format!("{message}: {}", gates.join(", ")))
         }
-        Refusal::NoSuchGate | Refusal::AlreadyMerged | Refusal::PlanUnsound | Refusal::Late => Error::conflict(message),
+        Refusal::NoSuchGate | Refusal::AlreadyMerged | Refusal::PlanUnsound | Refusal::Late => {
+            Error::conflict(message)
+        }
     }
 }

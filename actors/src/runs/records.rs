@@ -13,7 +13,7 @@ use cendriix_protocol::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::state::{Decision, Event, Run, Status};
+use super::state::{Decision, Event, Reason, Run};
 use crate::{
     audit,
     kinds::space,
@@ -71,7 +71,7 @@ pub(super) fn of(run: &Run, before: Option<&Run>, events: &[Event], given: &Give
     }
     for (event_type, payload) in entries {
         let resource = audit::Resource { kind: "run", id: run.id.0 };
-        records.audit.push(audit::draft(run.workspace, given, event_type, resource, payload));
+        records.audit.push(audit::draft(run.workspace, given, event_type, resource, &payload));
     }
     records
 }
@@ -83,14 +83,16 @@ fn entry(run: &Run, event: &Event) -> Option<(&'static str, Value)> {
         Event::Created(created) => Some((
             "run.created",
             json!({
-                "title": created.title, "workflowId": created.workflow, "workflowVersion": created.workflow_version,
+                "title": created.title, "workflowId": created.workflow,
+                "workflowVersion": created.workflow_version,
                 "steps": created.plan.steps.len(),
             }),
         )),
         Event::StepSucceeded { step: place, .. } => Some(("step.completed", json!({ "step": step(*place) }))),
-        Event::StepFailed { step: place, reason, .. } => {
-            Some(("step.failed", json!({ "step": step(*place), "code": reason.code, "message": reason.message })))
-        }
+        Event::StepFailed { step: place, reason, .. } => Some((
+            "step.failed",
+            json!({ "step": step(*place), "code": reason.code, "message": reason.message }),
+        )),
         Event::GateOpened { gate } => Some((
             "approval.requested",
             json!({ "gateId": gate.id, "subject": gate.subject, "role": gate.role, "pinned": gate.pinned }),
@@ -108,13 +110,16 @@ fn entry(run: &Run, event: &Event) -> Option<(&'static str, Value)> {
         Event::OutcomeUnknown { activity, .. } => {
             Some(("run.outcome_unknown", json!({ "activity": format!("{activity:?}").to_lowercase() })))
         }
-        Event::Ended { status, attempt, .. } => Some(match status {
-            Status::Failed { reason } => {
-                ("run.failed", json!({ "attempt": attempt, "code": reason.code, "message": reason.message }))
+        Event::Ended { status, attempt, .. } => Some(match status.reason() {
+            Some(Reason { code, message }) => {
+                ("run.failed", json!({ "attempt": attempt, "code": code, "message": message }))
             }
-            other => ("run.completed", json!({ "attempt": attempt, "status": other.name() })),
+            None => ("run.completed", json!({ "attempt": attempt, "status": status.name() })),
         }),
-        Event::Moved { .. } | Event::StepStarted { .. } | Event::FixAdded { .. } | Event::CommitPinned { .. } => None,
+        Event::Moved { .. }
+        | Event::StepStarted { .. }
+        | Event::FixAdded { .. }
+        | Event::CommitPinned { .. } => None,
     }
 }
 

@@ -1,10 +1,12 @@
 //! The life of a run, as a pure state machine.
 //!
 //! ```text
-//! PlanDraft ─▶ [PlanApproval] ─▶ Planned ──Advance──▶ Executing ─▶ Testing ─▶ Review ─▶ PrOpened ─▶ [MergeApproval]
-//!                                                        ▲            │          │                        │
-//!                                                        └─ fix step ─┴──────────┘ (twice at most)        ▼
-//!            Operating ◀─ DeployVerifying ◀─ [DeployApproval] ◀─ Deploying ◀──────────────────────────── Merged
+//! PlanDraft ─▶ [PlanApproval] ─▶ Planned ──Advance──▶ Executing ─▶ Testing ─▶ Review ─▶ PrOpened
+//!                                                        ▲            │          │         │
+//!                                                        └─ fix step ─┴──────────┘         ▼
+//!                                                          (twice at most)          [MergeApproval]
+//!                                                                                          ▼
+//!            Operating ◀─ DeployVerifying ◀─ [DeployApproval] ◀─ Deploying ◀──────────── Merged
 //!              │   ▲
 //!              ▼   │                       from anywhere: Failed, Cancelled; only Retry leaves those two
 //!            SelfHealing
@@ -12,7 +14,8 @@
 //!
 //! States that do not apply to a run (its [`Course`] says which do) are passed in the same commit.
 //!
-//! **Invariant:** `decide` never changes the run and `apply` never refuses, so a saved event can always be applied again.
+//! **Invariant:** `decide` never changes the run and `apply` never refuses, so a saved event can always be
+//! applied again.
 //! **Invariant:** `work` depends on the saved run alone: what wakes after a crash asks it and carries on.
 //! **Invariant:** a report of an attempt that is over changes nothing.
 
@@ -26,8 +29,12 @@ use cendriix_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::flow::Draft;
-use crate::kit::machine::{Effect, Given, Wanted};
+pub use super::{
+    commands::{Command, Created, Event, Refusal, Timer, Work, WorkKey, effect},
+    plan::{Content, Course, Payload, Plan, Progress, Step, StepKind, StepState},
+};
+use super::{flow::Draft, plan::content};
+use crate::kit::machine::{Given, Wanted};
 
 /// How many steps of a run may go on at the same time.
 pub const PARALLEL_MAX: usize = 64;
@@ -80,94 +87,6 @@ pub struct Run {
     pub cost: MicroUsd,
     /// The last event that was applied.
     pub seq: u64,
-}
-
-/// Where content stands that is too large for the state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Content {
-    /// In the event of that number, in the run's own journal.
-    Event(u64),
-    /// In a blob of that name and length.
-    Blob { name: String, len: u64 },
-}
-
-/// Content as it comes with an event: itself while it is small.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Payload {
-    /// JSON text, at most 4 KiB.
-    Inline(String),
-    /// A blob.
-    Blob { name: String, len: u64 },
-}
-
-/// Which states apply to a run. All of them are off for a workflow that only computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each names one state that applies or not")]
-pub struct Course {
-    pub plan_gate: bool,
-    pub testing: bool,
-    pub review: bool,
-    pub pull_request: bool,
-    pub merge_gate: bool,
-    pub deploy: bool,
-    pub deploy_gate: bool,
-    pub verify: bool,
-    /// How often the health of what was deployed is looked at, in milliseconds.
-    pub watch_every_ms: Option<u64>,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
-    /// Counts the plans of this run, from 1.
-    pub version: u32,
-    pub steps: Vec<Step>,
-}
-
-/// One step of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    pub id: String,
-    pub kind: StepKind,
-    /// The places in the plan of the steps that come before it.
-    pub needs: Vec<u32>,
-}
-
-/// What a step is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StepKind {
-    /// Computes an output from the outputs upstream.
-    Transform,
-    /// Waits for a person.
-    Gate { role: Role, timeout_ms: u64 },
-    /// An agent at work in a tree of its own.
-    Agent,
-}
-
-/// How far a step is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    pub state: StepState,
-    /// In which attempt it last started; 0 when it never did.
-    pub attempt: u32,
-    pub started_at: Option<Timestamp>,
-    pub completed_at: Option<Timestamp>,
-}
-
-impl Progress {
-    pub(super) const NONE: Self =
-        Self { state: StepState::Pending, attempt: 0, started_at: None, completed_at: None };
-}
-
-/// Where a step stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StepState {
-    Pending,
-    Running,
-    Waiting { gate: GateId },
-    Succeeded { output: Content },
-    Failed,
-    Cancelled,
 }
 
 /// Where a run stands.
@@ -276,116 +195,6 @@ pub struct Birth {
     pub advancing: bool,
 }
 
-/// What somebody asks of a run, and what its work reports.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Command {
-    Advance,
-    Approve { gate: Option<GateId>, note: Option<String>, resolution: Option<Resolution>, role: Role },
-    Reject { gate: Option<GateId>, reason: Option<String>, role: Role },
-    Cancel,
-    Retry { from: Option<String> },
-    StepSucceeded { step: u32, attempt: u32, output: Payload },
-    StepFailed { step: u32, attempt: u32, reason: Reason },
-    /// A step must not go on before a person agrees: policy or a budget says so.
-    StepHeld { step: u32, attempt: u32, kind: GateKind, subject: String, pinned: Option<String> },
-    /// An activity ended well; with the commit that it made or merged.
-    Done { activity: Activity, attempt: u32, commit: Option<String> },
-    /// An activity ended badly. `fixable`: a fix step may mend it.
-    Undone { activity: Activity, attempt: u32, reason: Reason, fixable: bool },
-    /// An irrevocable activity was interrupted.
-    OutcomeUnknown { activity: Activity, attempt: u32 },
-    /// A timer's instant has come.
-    Due { timer: Timer },
-}
-
-/// What a run waits for by the clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Timer {
-    GateExpires(GateId),
-    GraceEnds,
-    HealthCheck,
-}
-
-/// What happened to a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
-    Created(Box<Created>),
-    Moved { status: Status, attempt: u32, at: Timestamp },
-    StepStarted { step: u32, attempt: u32, at: Timestamp },
-    StepSucceeded { step: u32, attempt: u32, output: Payload, at: Timestamp },
-    StepFailed { step: u32, attempt: u32, reason: Reason, at: Timestamp },
-    /// A fix step was put behind all others.
-    FixAdded { step: Step, at: Timestamp },
-    GateOpened { gate: Gate },
-    GateClosed { gate: GateId, decision: Decision, at: Timestamp },
-    /// The commit that is to be merged is known, or is another one.
-    CommitPinned { commit: String },
-    OutcomeUnknown { activity: Activity, at: Timestamp },
-    CancelRequested { by: Option<UserId>, at: Timestamp },
-    /// The next attempt began. `from`: what does not come after that step keeps its outcome.
-    Retried { attempt: u32, from: Option<u32>, at: Timestamp },
-    /// An attempt ended.
-    Ended { status: Status, attempt: u32, at: Timestamp },
-}
-
-/// The founding event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Created {
-    pub id: RunId,
-    pub workspace: WorkspaceId,
-    pub created_by: UserId,
-    pub workflow: WorkflowId,
-    pub workflow_version: u32,
-    pub title: String,
-    pub input: Payload,
-    pub course: Course,
-    pub plan: Arc<Plan>,
-    pub advancing: bool,
-    pub at: Timestamp,
-}
-
-/// What the shell must be doing while the run is as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// Compute a step's output.
-    Evaluate { step: u32, attempt: u32 },
-    /// Have an agent do a step.
-    RunStep { step: u32, attempt: u32 },
-    /// Do what comes after the steps.
-    Perform { activity: Activity, attempt: u32 },
-}
-
-/// Names a piece of work or a timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum WorkKey {
-    Step(u32),
-    Activity(Activity),
-    Timer(Timer),
-}
-
-/// Why a command is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("a run that is {status} does not allow {command}", status = .status.name())]
-    WrongState { status: Status, command: &'static str },
-    #[error("{} gates are open; say which one with gateId", .gates.len())]
-    WhichGate { gates: Vec<GateId> },
-    #[error("no such gate is open")]
-    NoSuchGate,
-    #[error("this gate is decided by role {} or higher", .needs.name())]
-    RoleTooLow { needs: Role },
-    #[error("say with `resolution` whether it happened or is to be repeated")]
-    ResolutionMissing,
-    #[error("the plan has no step {step:?}")]
-    NoSuchStep { step: String },
-    #[error("what is merged stays merged; retry without fromStepId goes on after the merge")]
-    AlreadyMerged,
-    #[error("a plan needs steps, each after those it depends on")]
-    PlanUnsound,
-    #[error("a report of an attempt or a step that is over")]
-    Late,
-}
-
 impl Run {
     /// The run that an event of birth founds; `None` for any other event.
     pub fn found(first: &Event) -> Option<Self> {
@@ -427,7 +236,8 @@ impl Run {
     /// When the plan has no steps or is not in order.
     pub fn create(birth: &Birth, id: RunId, given: &Given) -> Result<Vec<Event>, Refusal> {
         let steps = birth.plan.steps.iter().enumerate();
-        let ordered = steps.clone().all(|(place, step)| step.needs.iter().all(|need| (*need as usize) < place));
+        let ordered =
+            steps.clone().all(|(place, step)| step.needs.iter().all(|need| (*need as usize) < place));
         if birth.plan.steps.is_empty() || !ordered {
             return Err(Refusal::PlanUnsound);
         }
@@ -459,7 +269,9 @@ impl Run {
     pub fn decide(&self, command: &Command, given: &Given) -> Result<Vec<Event>, Refusal> {
         let mut draft = Draft::new(self.clone(), *given);
         match (&self.status, command) {
-            (Status::Failed { .. } | Status::Cancelled, Command::Retry { from }) => draft.retry(from.as_deref())?,
+            (Status::Failed { .. } | Status::Cancelled, Command::Retry { from }) => {
+                draft.retry(from.as_deref())?;
+            }
             (Status::Planned, Command::Advance) => draft.execute(),
             (_, Command::Approve { gate, note, resolution, role }) => {
                 draft.approve(*gate, note.clone(), *resolution, *role)?;
@@ -472,7 +284,7 @@ impl Run {
             }
             (_, Command::StepFailed { step, attempt, reason }) => {
                 self.expect_step(*step, *attempt)?;
-                draft.step_failed(*step, reason.clone());
+                draft.step_failed(*step, reason);
             }
             (_, Command::StepHeld { step, attempt, kind, subject, pinned }) => {
                 self.expect_step(*step, *attempt)?;
@@ -504,7 +316,8 @@ impl Run {
         if running && attempt == self.attempt && !self.status.is_end() { Ok(()) } else { Err(Refusal::Late) }
     }
 
-    /// A report counts only while its activity goes on in its attempt. Once nobody knew its outcome, a person says it.
+    /// A report counts only while its activity goes on in its attempt. Once nobody knew its outcome, a person
+    /// says it.
     fn expect_activity(&self, activity: Activity, attempt: u32) -> Result<(), Refusal> {
         let goes_on = self.activity() == Some(activity) && self.unknown.is_none();
         if goes_on && attempt == self.attempt { Ok(()) } else { Err(Refusal::Late) }
@@ -600,7 +413,10 @@ impl Run {
             (GateKind::Policy | GateKind::Budget, Some(step)) => {
                 self.step(step, at, |progress| progress.state = StepState::Running);
             }
-            (GateKind::Step | GateKind::Policy | GateKind::Budget | GateKind::Merge | GateKind::Deploy, _) => (),
+            (
+                GateKind::Step | GateKind::Policy | GateKind::Budget | GateKind::Merge | GateKind::Deploy,
+                _,
+            ) => (),
         }
     }
 
@@ -630,8 +446,8 @@ impl Run {
         self.updated_at = at;
     }
 
-    /// Which steps begin again: all of them, or that one, what comes after it and what has not succeeded. After the merge
-    /// none does.
+    /// Which steps begin again: all of them, or that one, what comes after it and what has not succeeded.
+    /// After the merge none does.
     fn from(&self, from: Option<u32>) -> Vec<bool> {
         let mut again: Vec<bool> = Vec::with_capacity(self.progress.len());
         for (place, step) in self.plan.steps.iter().enumerate() {
@@ -674,7 +490,9 @@ impl Run {
         if let Some(at) = self.cancel_requested_at.filter(|_| self.unknown.is_none()) {
             wanted.insert(WorkKey::Timer(Timer::GraceEnds), Wanted::At(at.after(GRACE)));
         }
-        if let (Status::Operating { checking: false }, Some(every)) = (&self.status, self.course.watch_every_ms) {
+        if let (Status::Operating { checking: false }, Some(every)) =
+            (&self.status, self.course.watch_every_ms)
+        {
             let next = self.updated_at.after(Duration::from_millis(every));
             wanted.insert(WorkKey::Timer(Timer::HealthCheck), Wanted::At(next));
         }
@@ -727,84 +545,25 @@ impl Run {
         if matches!(self.status, Status::Failed { .. } | Status::Cancelled) {
             allowed.push("retry");
         }
-        if self.merged && !matches!(self.status, Status::Failed { .. }) {
-            allowed.push("promote-playbook");
-        }
         allowed
     }
 }
 
-impl Activity {
-    /// Whether it reaches outside and cannot be taken back.
-    pub fn is_irrevocable(self) -> bool {
-        effect(Work::Perform { activity: self, attempt: 0 }) == Effect::Irrevocable
-    }
-}
-
-/// What repeating a piece of work would mean.
-pub fn effect(work: Work) -> Effect {
-    match work {
-        Work::Evaluate { .. } => Effect::Pure,
-        Work::RunStep { .. } | Work::Perform { activity: Activity::Test, .. } => Effect::Contained,
-        Work::Perform { activity: Activity::Review | Activity::Verify | Activity::Watch, .. } => Effect::ReadOnly,
-        Work::Perform { activity: Activity::OpenPullRequest, .. } => Effect::Keyed,
-        Work::Perform { activity: Activity::Merge | Activity::Deploy | Activity::Heal, .. } => Effect::Irrevocable,
-    }
-}
-
-/// Where content stands that came with event number `seq`.
-fn content(seq: u64, payload: &Payload) -> Content {
-    match payload {
-        Payload::Inline(_) => Content::Event(seq),
-        Payload::Blob { name, len } => Content::Blob { name: name.clone(), len: *len },
-    }
-}
-
 impl Status {
-    /// Whether an attempt has ended there.
+    /// Whether an attempt has ended there. A run that goes on to deploy passes through `Merged` in the same
+    /// commit.
     pub fn is_end(&self) -> bool {
-        match self {
-            Self::Failed { .. } | Self::Cancelled | Self::Operating { .. } => true,
-            // A run that goes on to deploy passes through in the same commit.
-            Self::Merged => true,
-            Self::PlanDraft
-            | Self::PlanApproval
-            | Self::Planned
-            | Self::Executing
-            | Self::Testing
-            | Self::Review
-            | Self::PrOpened
-            | Self::MergeApproval
-            | Self::Deploying
-            | Self::DeployApproval
-            | Self::DeployVerifying
-            | Self::SelfHealing => false,
-        }
+        matches!(self, Self::Merged | Self::Operating { .. } | Self::Failed { .. } | Self::Cancelled)
+    }
+
+    /// Why it is no good end, if it is none.
+    pub fn reason(&self) -> Option<&Reason> {
+        if let Self::Failed { reason } = self { Some(reason) } else { None }
     }
 
     /// The status as people and the wire say it.
     pub fn name(&self) -> &'static str {
         cendriix_protocol::runs::Status::from(self).name()
-    }
-}
-
-impl Command {
-    /// The command as people say it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Advance => "advance",
-            Self::Approve { .. } => "approve",
-            Self::Reject { .. } => "reject",
-            Self::Cancel => "cancel",
-            Self::Retry { .. } => "retry",
-            Self::StepSucceeded { .. } => "step succeeded",
-            Self::StepFailed { .. } => "step failed",
-            Self::StepHeld { .. } => "step held",
-            Self::Done { .. } => "done",
-            Self::Undone { .. } => "undone",
-            Self::OutcomeUnknown { .. } => "outcome unknown",
-            Self::Due { .. } => "due",
-        }
     }
 }
 

@@ -21,7 +21,7 @@ pub fn explain(run: &Run) -> Why {
             deadline: None,
         });
     }
-    let next_deadline = run.work().into_values().filter_map(instant).min();
+    let next_deadline = run.work().values().filter_map(instant).min();
     let mut text = vec![headline(run)];
     text.extend(waiting_for.iter().map(|waiting| match waiting.deadline {
         Some(deadline) => format!("Waits for: {} (until {deadline}).", waiting.who),
@@ -44,9 +44,9 @@ pub fn explain(run: &Run) -> Why {
     }
 }
 
-fn instant<W>(wanted: Wanted<W>) -> Option<Timestamp> {
+fn instant<W>(wanted: &Wanted<W>) -> Option<Timestamp> {
     match wanted {
-        Wanted::At(at) => Some(at),
+        Wanted::At(at) => Some(*at),
         Wanted::Do(_) | Wanted::Stop(_) | Wanted::Ask(_) => None,
     }
 }
@@ -56,14 +56,22 @@ fn headline(run: &Run) -> String {
     let all = run.plan.steps.len();
     let since = run.status_since;
     let attempt = if run.attempt > 1 { format!(" in attempt {}", run.attempt) } else { String::new() };
-    match &run.status {
-        Status::Failed { reason: Reason { code, message } } => {
+    match (&run.status, run.status.reason()) {
+        (_, Some(Reason { code, message })) => {
             format!("The run failed{attempt} at {since} ({code}): {message}.")
         }
-        Status::Cancelled => format!("The run was cancelled{attempt} at {since}, with {done} of {all} steps done."),
-        Status::Merged => format!("The run is merged{attempt} since {since}; all {all} steps are done."),
-        Status::Executing => format!("The run executes its steps{attempt} since {since}: {done} of {all} are done."),
-        other => format!("The run is {}{attempt} since {since}; {done} of {all} steps are done.", other.name()),
+        (Status::Cancelled, None) => {
+            format!("The run was cancelled{attempt} at {since}, with {done} of {all} steps done.")
+        }
+        (Status::Merged, None) => {
+            format!("The run is merged{attempt} since {since}; all {all} steps are done.")
+        }
+        (Status::Executing, None) => {
+            format!("The run executes its steps{attempt} since {since}: {done} of {all} are done.")
+        }
+        (other, None) => {
+            format!("The run is {}{attempt} since {since}; {done} of {all} steps are done.", other.name())
+        }
     }
 }
 

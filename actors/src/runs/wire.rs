@@ -160,9 +160,10 @@ fn phase(status: wire::Status) -> Option<Phase> {
         | wire::Status::PlanApproval
         | wire::Status::Planned => Phase::Intake,
         wire::Status::Routed | wire::Status::Executing | wire::Status::Testing => Phase::Build,
-        wire::Status::Review | wire::Status::PrOpened | wire::Status::MergeApproval | wire::Status::Merged => {
-            Phase::Review
-        }
+        wire::Status::Review
+        | wire::Status::PrOpened
+        | wire::Status::MergeApproval
+        | wire::Status::Merged => Phase::Review,
         wire::Status::Deploying
         | wire::Status::DeployApproval
         | wire::Status::DeployVerifying
@@ -174,7 +175,8 @@ fn phase(status: wire::Status) -> Option<Phase> {
 
 /// An event of the journal as an event of the stream. `run` is the run after it: it knows the steps' ids.
 pub(super) fn event(run: &Run, seq: u64, at: Timestamp, by: Actor, event: &Event) -> RunEvent {
-    let node = |place: u32| run.plan.steps.get(place as usize).map_or_else(String::new, |step| step.id.clone());
+    let node =
+        |place: u32| run.plan.steps.get(place as usize).map_or_else(String::new, |step| step.id.clone());
     let kind = match event {
         Event::Created(created) => RunEventKind::RunCreated { title: created.title.clone() },
         Event::Moved { status, attempt, .. } => {
@@ -194,7 +196,7 @@ pub(super) fn event(run: &Run, seq: u64, at: Timestamp, by: Actor, event: &Event
         }
         Event::GateOpened { gate: opened } => RunEventKind::GateOpened { gate: gate(run, opened) },
         Event::GateClosed { gate, decision, .. } => {
-            let (decision, note) = match decision {
+            let (decision, said) = match decision {
                 Decision::Approved { note } => ("approved", note.clone()),
                 Decision::Denied { reason } => ("denied", reason.clone()),
                 Decision::Expired => ("expired", None),
@@ -204,17 +206,16 @@ pub(super) fn event(run: &Run, seq: u64, at: Timestamp, by: Actor, event: &Event
                 Actor::User(user) => Some(user),
                 Actor::System => None,
             };
-            RunEventKind::GateClosed { gate_id: *gate, decision: decision.to_owned(), by, note }
+            RunEventKind::GateClosed { gate_id: *gate, decision: decision.to_owned(), by, note: said }
         }
-        Event::CancelRequested { by, .. } => RunEventKind::RunCancelRequested { by: by.unwrap_or(run.created_by) },
+        Event::CancelRequested { by, .. } => {
+            RunEventKind::RunCancelRequested { by: by.unwrap_or(run.created_by) }
+        }
         Event::Retried { attempt, from, .. } => {
             RunEventKind::RunRetried { attempt: *attempt, from_step_id: from.map(node) }
         }
         Event::Ended { status, attempt, .. } => {
-            let reason = match status {
-                Status::Failed { reason } => Some(reason.into()),
-                _ => None,
-            };
+            let reason = status.reason().map(Into::into);
             RunEventKind::RunCompleted { attempt: *attempt, status: status.into(), reason }
         }
     };

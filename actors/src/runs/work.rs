@@ -1,6 +1,6 @@
 //! Performs what runs want: computes transforms over the outputs upstream.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cendriix_persistence::{
@@ -60,7 +60,12 @@ impl Contents {
     /// # Errors
     ///
     /// When it cannot be read.
-    pub async fn read(&self, workspace: WorkspaceId, run: Uuid, content: &Content) -> Result<Arc<str>, Error> {
+    pub async fn read(
+        &self,
+        workspace: WorkspaceId,
+        run: Uuid,
+        content: &Content,
+    ) -> Result<Arc<str>, Error> {
         match content {
             Content::Event(seq) => self.event(run, *seq).await,
             Content::Blob { name, .. } => {
@@ -105,7 +110,11 @@ impl Contents {
 }
 
 fn missing() -> Error {
-    cendriix_persistence::StoreError::Unreadable { what: "content", detail: "its event or blob is not there".into() }.into()
+    cendriix_persistence::StoreError::Unreadable {
+        what: "content",
+        detail: "its event or blob is not there".into(),
+    }
+    .into()
 }
 
 /// What runs reach.
@@ -148,7 +157,7 @@ impl RunWorld {
                 let output = self.contents.read(run.workspace, run.id.0, output).await?;
                 let comma = if std::mem::take(&mut first) { "" } else { "," };
                 // Ids of steps are plain: they need no escape.
-                data.push_str(&format!(r#"{comma}"{}":{{"output":{output}}}"#, planned.id));
+                write!(data, r#"{comma}"{}":{{"output":{output}}}"#, planned.id).ok();
             }
         }
         data.push_str("}}");
@@ -158,7 +167,9 @@ impl RunWorld {
     async fn compute(&self, compiled: Arc<Compiled>, step: usize, data: String) -> Result<String, Reason> {
         let small = data.len() <= APART_ABOVE;
         let evaluate = move || match compiled.logics.get(step) {
-            Some(Some(logic)) => logic.evaluate(&data).map_err(|error| Reason::new("transform_failed", error)),
+            Some(Some(logic)) => {
+                logic.evaluate(&data).map_err(|error| Reason::new("transform_failed", error))
+            }
             _ => Err(Reason::new("internal_error", "the step computes nothing")),
         };
         if small {
@@ -174,7 +185,9 @@ impl RunWorld {
         match tokio::time::timeout(APART_WITHIN, computed).await {
             Ok(Ok(computed)) => computed,
             Ok(Err(_)) => Err(busy()),
-            Err(_) => Err(Reason::new("timeout", format!("it computed for more than {} s", APART_WITHIN.as_secs()))),
+            Err(_) => {
+                Err(Reason::new("timeout", format!("it computed for more than {} s", APART_WITHIN.as_secs())))
+            }
         }
     }
 }
@@ -192,7 +205,8 @@ impl World<Run> for RunWorld {
                 Command::StepFailed { step, attempt, reason }
             }
             Work::Perform { activity, attempt } => {
-                let reason = Reason::new("engine_unavailable", format!("this server has no engine for {activity:?}"));
+                let reason =
+                    Reason::new("engine_unavailable", format!("this server has no engine for {activity:?}"));
                 Command::Undone { activity, attempt, reason, fixable: false }
             }
         })

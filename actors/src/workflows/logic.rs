@@ -1,7 +1,7 @@
 //! What a `transform` computes: `JSONLogic` over the run's input and the outputs upstream.
 //!
-//! `{{ steps.plan.output.title }}` in a string becomes a lookup before the logic is compiled, never after, so a value can
-//! not turn into an operation.
+//! `{{ steps.plan.output.title }}` in a string becomes a lookup before the logic is compiled, never after, so
+//! a value can not turn into an operation.
 
 use std::{collections::BTreeSet, sync::OnceLock};
 
@@ -73,7 +73,8 @@ fn rewrite(logic: &Value, reads: &mut Reads, loops: usize) -> Result<Value, Stri
     match logic {
         Value::String(text) => template(text, reads),
         Value::Array(items) => {
-            let items: Result<Vec<Value>, String> = items.iter().map(|item| rewrite(item, reads, loops)).collect();
+            let items: Result<Vec<Value>, String> =
+                items.iter().map(|item| rewrite(item, reads, loops)).collect();
             Ok(Value::Array(items?))
         }
         Value::Object(fields) => object(fields, reads, loops),
@@ -104,14 +105,13 @@ fn object(fields: &Map<String, Value>, reads: &mut Reads, loops: usize) -> Resul
 
 /// Takes note of what a lookup looks at.
 fn note(operation: &str, argument: &Value, reads: &mut Reads, loops: usize) {
-    let path = match argument {
-        Value::String(path) => Some(path.clone()),
-        Value::Array(parts) if operation == "var" => parts.first().and_then(Value::as_str).map(str::to_owned),
-        Value::Array(parts) if operation == "val" => {
-            let parts: Option<Vec<&str>> = parts.iter().map(Value::as_str).collect();
-            parts.map(|parts| parts.join("."))
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let path = match (operation, argument.as_array()) {
+        ("val", Some(parts)) => {
+            parts.iter().map(text).collect::<Option<Vec<_>>>().map(|parts| parts.join("."))
         }
-        _ => None,
+        ("var", Some(parts)) => parts.first().and_then(text),
+        (_, _) => text(argument),
     };
     let named = path.as_deref().map(|path| path.split('.').collect::<Vec<_>>());
     match (named.as_deref(), &mut *reads) {
@@ -119,7 +119,9 @@ fn note(operation: &str, argument: &Value, reads: &mut Reads, loops: usize) {
             steps.insert((*step).to_owned());
         }
         // The whole of `steps`, a path that is computed, or all there is.
-        (Some(["steps" | ""] | []) | None, Reads::Steps(_)) if loops == 0 || named.is_none() => *reads = Reads::Any,
+        (Some(["steps" | ""] | []) | None, Reads::Steps(_)) if loops == 0 || named.is_none() => {
+            *reads = Reads::Any;
+        }
         _ => (),
     }
 }
@@ -162,7 +164,11 @@ fn lookup(path: &str, reads: &mut Reads) -> Result<Value, String> {
                 steps.insert((*step).to_owned());
             }
         }
-        _ => return Err(format!("has a template that begins neither with inputs nor with steps.<id>.output: {path:?}")),
+        _ => {
+            return Err(format!(
+                "has a template that begins neither with inputs nor with steps.<id>.output: {path:?}"
+            ));
+        }
     }
     Ok(json!({ "var": path }))
 }
@@ -172,26 +178,31 @@ mod tests {
     use super::*;
 
     fn evaluated(logic: &Value, data: &Value) -> String {
-        compile(logic).and_then(|compiled| compiled.evaluate(&data.to_string())).unwrap_or_else(|error| format!("! {error}"))
+        compile(logic)
+            .and_then(|compiled| compiled.evaluate(&data.to_string()))
+            .unwrap_or_else(|error| format!("! {error}"))
     }
 
     #[test]
     fn templates_and_logic_see_inputs_and_outputs() {
-        let data = json!({ "inputs": { "n": 4, "who": "Ada" }, "steps": { "a": { "output": { "list": [1, 2] } } } });
+        let data =
+            json!({ "inputs": { "n": 4, "who": "Ada" }, "steps": { "a": { "output": { "list": [1, 2] } } } });
         let logic = json!({
             "sum": { "+": [{ "var": "inputs.n" }, 1] },
             "greeting": "hello {{ inputs.who }}, {{inputs.n}} times",
             "list": "{{ steps.a.output.list }}",
             "doubled": { "map": [{ "var": "steps.a.output.list" }, { "*": [{ "var": "" }, 2] }] }
         });
-        let expected = json!({ "sum": 5, "greeting": "hello Ada, 4 times", "list": [1, 2], "doubled": [2, 4] });
+        let expected =
+            json!({ "sum": 5, "greeting": "hello Ada, 4 times", "list": [1, 2], "doubled": [2, 4] });
         assert_eq!(serde_json::from_str::<Value>(&evaluated(&logic, &data)).unwrap(), expected);
         assert_eq!(compile(&logic).unwrap().reads, Reads::Steps(BTreeSet::from(["a".to_owned()])));
     }
 
     #[test]
     fn a_value_never_becomes_an_operation() {
-        let data = json!({ "inputs": { "evil": { "var": "steps" }, "text": "{{ steps.secret.output }}" }, "steps": {} });
+        let inputs = json!({ "evil": { "var": "steps" }, "text": "{{ steps.secret.output }}" });
+        let data = json!({ "inputs": inputs, "steps": {} });
         let logic = json!(["{{ inputs.evil }}", "<{{ inputs.text }}>"]);
         assert_eq!(evaluated(&logic, &data), r#"[{"var":"steps"},"<{{ steps.secret.output }}>"]"#);
     }

@@ -103,7 +103,9 @@ impl Workflows {
                 self.compiled.insert((id, 1), Arc::new(compiled));
                 Ok(workflow)
             }
-            outcome => Err(content::unsaved(outcome)),
+            outcome @ (Outcome::Conflict | Outcome::Refused(_) | Outcome::Full | Outcome::Unknown) => {
+                Err(content::unsaved(outcome))
+            }
         }
     }
 
@@ -146,8 +148,11 @@ impl Workflows {
         Ok(Save {
             changes: vec![change],
             guards: Vec::<Guard>::new(),
-            rows: vec![Row { key: list, value: Some(encode(&line)?) }, Row { key: version, value: Some(bytes) }],
-            audit: vec![audit::draft(caller.workspace, &given, "workflow.created", resource, payload)],
+            rows: vec![
+                Row { key: list, value: Some(encode(&line)?) },
+                Row { key: version, value: Some(bytes) },
+            ],
+            audit: vec![audit::draft(caller.workspace, &given, "workflow.created", resource, &payload)],
             nudges: Vec::new(),
         })
     }
@@ -166,7 +171,9 @@ impl Workflows {
 
     async fn read(&self, caller: &Caller, id: WorkflowId) -> Result<Stored, Error> {
         let missing = Error::Missing { what: "workflow" };
-        let Some(stored) = self.store.load(Key { kind: kinds::WORKFLOW, id: id.0 }).await? else { return Err(missing) };
+        let Some(stored) = self.store.load(Key { kind: kinds::WORKFLOW, id: id.0 }).await? else {
+            return Err(missing);
+        };
         let stored: Stored = decode("workflow", &stored.snapshot)?;
         caller.reach(stored.workspace, "workflow")?;
         Ok(stored)
@@ -222,7 +229,8 @@ impl Workflows {
     ) -> Result<(Vec<WorkflowItem>, Option<WorkflowId>), Error> {
         caller.may()?;
         let before = cursor.map(|id| list_key(caller.workspace, id));
-        let scan = Scan::prefix(space::WORKFLOWS, caller.workspace.0.as_bytes(), limit + 1).newest_first(before);
+        let scan =
+            Scan::prefix(space::WORKFLOWS, caller.workspace.0.as_bytes(), limit + 1).newest_first(before);
         let mut items = Vec::new();
         for (key, value) in self.store.rows(scan).await? {
             let Some(id) = content::id_at(&key, 16) else { continue };
@@ -276,7 +284,8 @@ pub fn compile(definition: Definition) -> Result<Compiled, Error> {
         let (kind, logic) = match &node.kind {
             NodeKind::Transform { logic } => (StepKind::Transform, Some(logic)),
             NodeKind::ApprovalGate { role, timeout_seconds } => {
-                let waits = timeout_seconds.map_or(GATE_EXPIRES_AFTER, |seconds| Duration::from_secs(seconds.into()));
+                let waits =
+                    timeout_seconds.map_or(GATE_EXPIRES_AFTER, |seconds| Duration::from_secs(seconds.into()));
                 let timeout_ms = u64::try_from(waits.as_millis()).unwrap_or(u64::MAX);
                 (StepKind::Gate { role: role.unwrap_or(Role::Member), timeout_ms }, None)
             }
@@ -300,7 +309,9 @@ mod tests {
     #[test]
     fn workflows_and_their_lines_are_written_and_read_as_ever() {
         let at = Timestamp(1_780_000_000_000);
-        let definition = Large::Here(r#"{"name":"n","nodes":[{"id":"a","type":"transform","logic":1}],"edges":[]}"#.into());
+        let definition = Large::Here(
+            r#"{"name":"n","nodes":[{"id":"a","type":"transform","logic":1}],"edges":[]}"#.into(),
+        );
         let workspace = WorkspaceId(Uuid::from_u128(1));
         let stored = Stored { workspace, version: 3, created_at: at, updated_at: at, definition };
         golden::holds::<Stored>("workflow", &stored);

@@ -92,7 +92,10 @@ fn nodes<'d>(nodes: &'d [Node], errors: &mut Errors) -> BTreeMap<&'d str, usize>
             }
             NodeKind::ApprovalGate { timeout_seconds, .. } => {
                 if timeout_seconds.is_some_and(|seconds| !(1..=TIMEOUT_MAX).contains(&seconds)) {
-                    errors.add(format!("nodes[{place}].timeoutSeconds"), format!("needs 1 to {TIMEOUT_MAX} seconds"));
+                    errors.add(
+                        format!("nodes[{place}].timeoutSeconds"),
+                        format!("needs 1 to {TIMEOUT_MAX} seconds"),
+                    );
                 }
             }
         }
@@ -100,7 +103,11 @@ fn nodes<'d>(nodes: &'d [Node], errors: &mut Errors) -> BTreeMap<&'d str, usize>
     places
 }
 
-fn edges(definition: &Definition, places: &BTreeMap<&str, usize>, errors: &mut Errors) -> Vec<BTreeSet<usize>> {
+fn edges(
+    definition: &Definition,
+    places: &BTreeMap<&str, usize>,
+    errors: &mut Errors,
+) -> Vec<BTreeSet<usize>> {
     let mut before = vec![BTreeSet::new(); definition.nodes.len()];
     for (place, edge) in definition.edges.iter().enumerate() {
         let mut find = |end: &str, id: &str| {
@@ -118,7 +125,8 @@ fn edges(definition: &Definition, places: &BTreeMap<&str, usize>, errors: &mut E
     before
 }
 
-/// Sorts the nodes so that each comes after what it depends on; among those that could come next, as they were written.
+/// Sorts the nodes so that each comes after what it depends on; among those that could come next, as they
+/// were written.
 fn sort(definition: &Definition, before: &[BTreeSet<usize>], errors: &mut Errors) -> Order {
     let mut after = vec![Vec::new(); before.len()];
     for (node, sources) in before.iter().enumerate() {
@@ -157,7 +165,8 @@ fn circle(definition: &Definition, before: &[BTreeSet<usize>], open: &[usize]) -
         at = before[at].iter().copied().find(|source| open[*source] > 0).unwrap_or(at);
     }
     let start = path.iter().position(|node| *node == at).unwrap_or(0);
-    let mut names: Vec<&str> = path[start..].iter().rev().map(|node| definition.nodes[*node].id.as_str()).collect();
+    let mut names: Vec<&str> =
+        path[start..].iter().rev().map(|node| definition.nodes[*node].id.as_str()).collect();
     names.push(names[0]);
     names.join(" → ")
 }
@@ -171,10 +180,15 @@ fn reads(definition: &Definition, order: &Order, errors: &mut Errors) {
         if steps.is_empty() {
             continue;
         }
-        let upstream: BTreeSet<&str> =
-            upstream(order, rank).into_iter().map(|rank| definition.nodes[order.nodes[rank]].id.as_str()).collect();
+        let upstream: BTreeSet<&str> = upstream(order, rank)
+            .into_iter()
+            .map(|rank| definition.nodes[order.nodes[rank]].id.as_str())
+            .collect();
         for step in steps.iter().filter(|step| !upstream.contains(step.as_str())) {
-            errors.add(format!("nodes[{node}].logic"), format!("looks at step {step:?}, which is not upstream of it"));
+            errors.add(
+                format!("nodes[{node}].logic"),
+                format!("looks at step {step:?}, which is not upstream of it"),
+            );
         }
     }
 }
@@ -202,9 +216,11 @@ mod tests {
     fn checked(definition: &Value) -> String {
         match check(&serde_json::from_value(definition.clone()).unwrap()) {
             Ok(order) => format!("{:?} {:?}", order.nodes, order.needs),
-            Err(errors) => {
-                errors.iter().map(|(path, said)| format!("{path}: {}", said.join("; "))).collect::<Vec<_>>().join("\n")
-            }
+            Err(errors) => errors
+                .iter()
+                .map(|(path, said)| format!("{path}: {}", said.join("; ")))
+                .collect::<Vec<_>>()
+                .join("\n"),
         }
     }
 
@@ -214,7 +230,11 @@ mod tests {
 
     #[test]
     fn nodes_are_put_in_order() {
-        let nodes = [transform("c", &json!("{{ steps.a.output }}")), transform("b", &json!(1)), transform("a", &json!(1))];
+        let nodes = [
+            transform("c", &json!("{{ steps.a.output }}")),
+            transform("b", &json!(1)),
+            transform("a", &json!(1)),
+        ];
         let edges = json!([{ "from": "a", "to": "b" }, { "source": "b", "target": "c" }]);
         let sound = json!({ "name": "n", "nodes": nodes, "edges": edges });
         assert_eq!(checked(&sound), "[2, 1, 0] [[], [0], [1]]");
@@ -241,14 +261,18 @@ mod tests {
     #[test]
     fn a_circle_is_named_in_order() {
         let nodes = [transform("a", &json!(1)), transform("b", &json!(1)), transform("c", &json!(1))];
-        let edges = json!([{ "from": "a", "to": "b" }, { "from": "b", "to": "c" }, { "from": "c", "to": "b" }]);
+        let edges =
+            json!([{ "from": "a", "to": "b" }, { "from": "b", "to": "c" }, { "from": "c", "to": "b" }]);
         let said = checked(&json!({ "name": "n", "nodes": nodes, "edges": edges }));
         insta::assert_snapshot!(said, @"edges: go round in a circle: c → b → c");
     }
 
     #[test]
     fn a_transform_looks_only_upstream() {
-        let nodes = [transform("a", &json!("{{ steps.b.output }}")), transform("b", &json!({ "var": "steps.z.output" }))];
+        let nodes = [
+            transform("a", &json!("{{ steps.b.output }}")),
+            transform("b", &json!({ "var": "steps.z.output" })),
+        ];
         let said = checked(&json!({ "name": "n", "nodes": nodes, "edges": [{ "from": "a", "to": "b" }] }));
         insta::assert_snapshot!(said, @r#"
         nodes[0].logic: looks at step "b", which is not upstream of it

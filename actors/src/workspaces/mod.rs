@@ -104,13 +104,14 @@ impl Workspaces {
         let Owner::Me { epoch } = self.placement.owner(id.0) else {
             return Err(Error::Unavailable("another node owns this workspace".into()));
         };
-        let stored = Stored { name: name.to_owned(), slug: slug(name), plan: plan.into(), created_at: given.at };
+        let stored =
+            Stored { name: name.to_owned(), slug: slug(name), plan: plan.into(), created_at: given.at };
         let resource = audit::Resource { kind: "workspace", id: id.0 };
         let payload = json!({ "name": name, "plan": plan });
         Ok(Save {
             changes: vec![record(kinds::WORKSPACE, id.0, epoch, 0, encode(&stored)?)],
             rows: membership(id, owner, Role::Owner, given.at)?,
-            audit: vec![audit::draft(id, given, "workspace.created", resource, payload)],
+            audit: vec![audit::draft(id, given, "workspace.created", resource, &payload)],
             ..Save::default()
         })
     }
@@ -130,7 +131,9 @@ impl Workspaces {
         let save = self.founding(id, name.trim(), plan, user, &given)?;
         match self.store.save(save).await {
             Outcome::Saved => self.read(id, Role::Owner).await,
-            outcome => Err(content::unsaved(outcome)),
+            outcome @ (Outcome::Conflict | Outcome::Refused(_) | Outcome::Full | Outcome::Unknown) => {
+                Err(content::unsaved(outcome))
+            }
         }
     }
 
@@ -191,7 +194,8 @@ impl Workspaces {
         Ok((workspaces, next))
     }
 
-    /// Lets the caller through to a workspace of the path: they must be a member of it, with the role that the route needs.
+    /// Lets the caller through to a workspace of the path: they must be a member of it, with the role that
+    /// the route needs.
     ///
     /// # Errors
     ///
@@ -234,13 +238,15 @@ impl Workspaces {
                 Row { key: ours, value: Some(encode(&invitation)?) },
                 Row { key: theirs, value: Some(bytes::Bytes::new()) },
             ],
-            audit: vec![audit::draft(id, &given, "member.invited", resource, payload)],
+            audit: vec![audit::draft(id, &given, "member.invited", resource, &payload)],
             ..Save::default()
         };
         match self.store.save(save).await {
             Outcome::Saved => Ok(pending(email, invite.role)),
             Outcome::Refused(_) => Err(Error::conflict(format!("{email} is invited already"))),
-            outcome => Err(content::unsaved(outcome)),
+            outcome @ (Outcome::Conflict | Outcome::Full | Outcome::Unknown) => {
+                Err(content::unsaved(outcome))
+            }
         }
     }
 
@@ -252,7 +258,9 @@ impl Workspaces {
     pub async fn members(&self, caller: &Caller, id: WorkspaceId) -> Result<Vec<Member>, Error> {
         self.enter(caller, id).await?;
         let mut members = Vec::new();
-        for (key, value) in self.store.rows(Scan::prefix(space::MEMBERS, id.0.as_bytes(), MEMBERS_MAX)).await? {
+        for (key, value) in
+            self.store.rows(Scan::prefix(space::MEMBERS, id.0.as_bytes(), MEMBERS_MAX)).await?
+        {
             let Some(user) = content::id_at(&key, 16) else { continue };
             let membership: Membership = decode("membership", &value)?;
             let Some(stored) = self.store.load(Key { kind: kinds::USER, id: user }).await? else { continue };
@@ -265,7 +273,9 @@ impl Workspaces {
                 status: MemberStatus::Active,
             });
         }
-        for (key, value) in self.store.rows(Scan::prefix(space::INVITATIONS, id.0.as_bytes(), MEMBERS_MAX)).await? {
+        for (key, value) in
+            self.store.rows(Scan::prefix(space::INVITATIONS, id.0.as_bytes(), MEMBERS_MAX)).await?
+        {
             let invitation: Invitation = decode("invitation", &value)?;
             let email = String::from_utf8_lossy(key.get(16..).unwrap_or_default()).into_owned();
             members.push(pending(email, invitation.role));
@@ -282,7 +292,8 @@ impl Workspaces {
         let prefix = [email.as_bytes(), b"\0"].concat();
         for (key, _) in self.store.rows(Scan::prefix(space::INVITED_TO, &prefix, WORKSPACES_MAX)).await? {
             let Some(id) = content::id_at(&key, prefix.len()).map(WorkspaceId) else { continue };
-            let ours = RowKey { space: space::INVITATIONS, key: [id.0.as_bytes(), email.as_bytes()].concat() };
+            let ours =
+                RowKey { space: space::INVITATIONS, key: [id.0.as_bytes(), email.as_bytes()].concat() };
             let Some(row) = self.store.row(&ours).await? else { continue };
             let invitation: Invitation = decode("invitation", &row)?;
             let given = Given { at: self.clock.now(), by: crate::kit::Actor::User(user), random: 0 };
@@ -294,12 +305,20 @@ impl Workspaces {
                 // Two log-ins at once: the second finds the invitation gone.
                 guards: vec![Guard::Present(ours), Guard::Absent(member_key(id, user))],
                 rows,
-                audit: vec![audit::draft(id, &given, "member.joined", resource, json!({ "role": invitation.role }))],
+                audit: vec![audit::draft(
+                    id,
+                    &given,
+                    "member.joined",
+                    resource,
+                    &json!({ "role": invitation.role }),
+                )],
                 ..Save::default()
             };
             match self.store.save(save).await {
                 Outcome::Saved | Outcome::Refused(_) => (),
-                outcome => return Err(content::unsaved(outcome)),
+                outcome @ (Outcome::Conflict | Outcome::Full | Outcome::Unknown) => {
+                    return Err(content::unsaved(outcome));
+                }
             }
         }
         Ok(())
@@ -307,7 +326,13 @@ impl Workspaces {
 }
 
 /// The change of a record that is kept without a journal.
-pub(crate) fn record(kind: u8, id: Uuid, epoch: u64, expected_version: u64, snapshot: bytes::Bytes) -> Change {
+pub(crate) fn record(
+    kind: u8,
+    id: Uuid,
+    epoch: u64,
+    expected_version: u64,
+    snapshot: bytes::Bytes,
+) -> Change {
     Change {
         key: Key { kind, id },
         epoch,

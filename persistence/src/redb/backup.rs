@@ -1,6 +1,7 @@
 //! Copies of a store that goes on, and the way back.
 //!
-//! **Invariant:** what could not be written to its end leaves no file behind that looks like a copy or a store.
+//! **Invariant:** what could not be written to its end leaves no file behind that looks like a copy or a
+//! store.
 
 use std::path::Path;
 
@@ -28,7 +29,8 @@ fn write(database: &Database, to: &Path) -> Result<(), StoreError> {
     sync_name(to)
 }
 
-/// Puts a copy in place at `to` after looking at all of it, so that a damaged or newer copy is refused before it is used.
+/// Puts a copy in place at `to` after looking at all of it, so that a damaged or newer copy is refused
+/// before it is used.
 ///
 /// # Errors
 ///
@@ -44,7 +46,10 @@ pub fn restore(copy: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 fn put(copy: &Path, draft: &Path, to: &Path) -> Result<(), StoreError> {
-    let refused = |source| StoreError::Io { what: format!("cannot copy {} to {}", copy.display(), to.display()), source };
+    let refused = |source| StoreError::Io {
+        what: format!("cannot copy {} to {}", copy.display(), to.display()),
+        source,
+    };
     std::fs::copy(copy, draft).map_err(refused)?;
     check(draft, &copy.display().to_string())?;
     std::fs::rename(draft, to).map_err(refused)?;
@@ -54,7 +59,8 @@ fn put(copy: &Path, draft: &Path, to: &Path) -> Result<(), StoreError> {
 /// Reads every page of the file; `shown` is how errors name it.
 fn check(file: &Path, shown: &str) -> Result<(), StoreError> {
     let damaged = |detail: String| StoreError::Damaged { path: shown.to_owned(), detail };
-    let database = Builder::new().set_check_integrity_on_open(true).open(file).map_err(|error| explain(shown, error))?;
+    let database =
+        Builder::new().set_check_integrity_on_open(true).open(file).map_err(|error| explain(shown, error))?;
     let transaction = database.begin_read().map_err(failed)?;
     let meta = transaction.open_table(definition(Table::Meta)).map_err(|error| damaged(error.to_string()))?;
     if writer::format(&meta)? == 0 {
@@ -69,13 +75,17 @@ fn check(file: &Path, shown: &str) -> Result<(), StoreError> {
 fn refuse_to_overwrite(to: &Path) -> Result<(), StoreError> {
     if to.exists() {
         let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        return Err(StoreError::Io { what: format!("will not overwrite {}; name a file that is not there", to.display()), source });
+        return Err(StoreError::Io {
+            what: format!("will not overwrite {}; name a file that is not there", to.display()),
+            source,
+        });
     }
     Ok(())
 }
 
 /// Makes the file's name survive a power cut.
 pub(super) fn sync_name(file: &Path) -> Result<(), StoreError> {
-    let refused = |source| StoreError::Io { what: format!("cannot sync the directory of {}", file.display()), source };
+    let refused =
+        |source| StoreError::Io { what: format!("cannot sync the directory of {}", file.display()), source };
     file.parent().map_or(Ok(()), folders::sync).map_err(refused)
 }

@@ -1,7 +1,9 @@
 //! The embedded engine: one file, one writer thread with group commit, reads beside it.
 //!
-//! **Invariant:** the writer never waits to fill a batch; it takes what is there. **Invariant:** after a failed commit
-//! nobody is told more than [`Outcome::Unknown`], the engine is dead, and only opening the file again tells what is on disk.
+//! **Invariant:** the writer never waits to fill a batch; it takes what is there. **Invariant:** after a
+//! failed commit
+//! nobody is told more than [`Outcome::Unknown`], the engine is dead, and only opening the file again tells
+//! what is on disk.
 
 mod backup;
 mod reader;
@@ -40,7 +42,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// How many saves may wait for the writer; one more waits outside.
     pub queue: usize,
-    /// How much space must stay free on the disk, in bytes; below it saves are answered with [`Outcome::Full`].
+    /// How much space must stay free on the disk, in bytes; below it saves are answered with
+    /// [`Outcome::Full`].
     pub free_bytes_min: u64,
 }
 
@@ -70,10 +73,19 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
     TableDefinition::new(table.name())
 }
 
-/// What the operating system refused is told apart from what the engine finds wrong: only the latter may be damage.
+/// Whether it was the file's content that was not as it must be, and not the operating system that refused.
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+}
+
+/// What the operating system refused is told apart from what the engine finds wrong: only the latter may be
+/// damage.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the engine has many errors and will have more")]
 fn failed(error: impl Into<::redb::Error>) -> StoreError {
     match error.into() {
-        ::redb::Error::Io(source) => StoreError::Io { what: "cannot read or write the data file".into(), source },
+        ::redb::Error::Io(source) if !is_damage(&source) => {
+            StoreError::Io { what: "cannot read or write the data file".into(), source }
+        }
         other => StoreError::Engine(other.to_string()),
     }
 }
@@ -86,7 +98,10 @@ impl RedbStore {
     /// When another process has it open, when it is damaged or newer than this program, or the disk refuses.
     pub fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
-        let database = Builder::new().set_cache_size(options.cache_bytes).create(path);
+        if !path.exists() {
+            create(path, &shown)?;
+        }
+        let database = Builder::new().set_cache_size(options.cache_bytes).open(path);
         let database = database.map_err(|error| explain(&shown, error))?;
         backup::sync_name(path)?;
         let quick_repair = std::fs::metadata(path).is_ok_and(|file| file.len() > 1 << 30);
@@ -110,15 +125,16 @@ impl RedbStore {
         quick_repair: bool,
         shown: &str,
     ) -> Result<Self, StoreError> {
-        let epoch = writer::begin_epoch(&database).map_err(|error| match error {
-            StoreError::Engine(detail) => StoreError::Damaged { path: shown.to_owned(), detail },
-            other => other,
-        })?;
+        let epoch = match writer::begin_epoch(&database) {
+            Err(StoreError::Engine(detail)) => Err(StoreError::Damaged { path: shown.to_owned(), detail }),
+            begun => begun,
+        }?;
         let database = Arc::new(database);
         let commits = Arc::new(AtomicU64::new(0));
         let (died, dead) = watch::channel(false);
         let (requests, queue) = mpsc::channel(options.queue);
         let writer = writer::Writer {
+            queue,
             database: Arc::clone(&database),
             commits: Arc::clone(&commits),
             died,
@@ -127,7 +143,7 @@ impl RedbStore {
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer.run(queue))
+            .spawn(move || writer.run())
             .map_err(|source| StoreError::Io { what: "cannot start the writer thread".into(), source })?;
         Ok(Self { database, requests: Some(requests), thread: Some(thread), commits, dead, epoch })
     }
@@ -135,6 +151,18 @@ impl RedbStore {
     fn read<T>(&self, read: impl FnOnce(&reader::Reader) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         read(&reader::Reader::new(&transaction))
+    }
+
+    /// The writer's answer; nothing when it died without one. A request that reached the queue just as the
+    /// writer went is
+    /// never dropped by the queue, so the answer alone would be waited for in vain.
+    async fn answered<T>(&self, mut answer: oneshot::Receiver<T>) -> Option<T> {
+        let mut dead = self.dead.clone();
+        tokio::select! {
+            biased;
+            answered = &mut answer => answered.ok(),
+            _ = dead.wait_for(|dead| *dead) => answer.try_recv().ok(),
+        }
     }
 
     async fn ask(&self, request: writer::Request) {
@@ -155,11 +183,33 @@ impl Drop for RedbStore {
     }
 }
 
+/// Makes an empty file whole before it gets its name: a crash meanwhile leaves a draft, not half a data file.
+fn create(path: &Path, shown: &str) -> Result<(), StoreError> {
+    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    drop(std::fs::remove_file(&draft));
+    let whole = Builder::new().create(&draft).map_err(|error| explain(shown, error)).map(drop);
+    let named = whole.and_then(|()| match std::fs::hard_link(&draft, path) {
+        Ok(()) => Ok(()),
+        // Another process was first; whether it still has the file open is seen next.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        // Not every file system has links.
+        Err(_) => std::fs::rename(&draft, path).map_err(|source| StoreError::Io {
+            what: format!("cannot create the data file {shown}"),
+            source,
+        }),
+    });
+    drop(std::fs::remove_file(&draft));
+    named
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the engine has many errors and will have more")]
 fn explain(path: &str, error: DatabaseError) -> StoreError {
     let path = path.to_owned();
     match error {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => StoreError::Locked { path },
-        DatabaseError::Storage(::redb::StorageError::Io(source)) if source.kind() != std::io::ErrorKind::InvalidData => {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            StoreError::Locked { path }
+        }
+        DatabaseError::Storage(::redb::StorageError::Io(source)) if !is_damage(&source) => {
             let advice = "see that its directory exists, may be written and has space";
             StoreError::Io { what: format!("cannot open the data file {path}; {advice}"), source }
         }
@@ -172,13 +222,13 @@ impl Store for RedbStore {
     async fn save(&self, save: Save) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         self.ask(writer::Request::Save(save, answer)).await;
-        outcome.await.unwrap_or(Outcome::Unknown)
+        self.answered(outcome).await.unwrap_or(Outcome::Unknown)
     }
 
     async fn barrier(&self) {
         let (answer, done) = oneshot::channel();
         self.ask(writer::Request::Barrier(answer)).await;
-        drop(done.await);
+        self.answered(done).await;
     }
 
     async fn load(&self, key: Key) -> Result<Option<Stored>, StoreError> {
@@ -243,4 +293,4 @@ impl Store for RedbStore {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -29,6 +29,7 @@ pub(super) enum Request {
 }
 
 pub(super) struct Writer {
+    pub(super) queue: mpsc::Receiver<Request>,
     pub(super) database: Arc<Database>,
     pub(super) commits: Arc<AtomicU64>,
     pub(super) died: watch::Sender<bool>,
@@ -37,10 +38,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+    pub(super) fn run(mut self) {
         let mut heads = Heads::new();
         let mut requests = Vec::new();
-        while queue.blocking_recv_many(&mut requests, BATCH_MAX) > 0 {
+        while self.queue.blocking_recv_many(&mut requests, BATCH_MAX) > 0 {
             let mut saves = Vec::with_capacity(requests.len());
             let mut barriers = Vec::new();
             for request in requests.drain(..) {
@@ -88,10 +89,16 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// A panic in the engine is a failed commit too: whoever waits for the end of the engine must hear of it.
+    /// Answers everyone who handed in too late, also those who are doing so: a queue that is only dropped
+    /// may keep their
+    /// requests, and they would wait for ever. A panic in the engine is a failed commit too, and told as one.
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.died.send_replace(true);
+        }
+        self.queue.close();
+        while let Some(request) = self.queue.blocking_recv() {
+            drop(request);
         }
     }
 }

@@ -1,0 +1,249 @@
+//! What can be asked of a run, what happened to it, what it wants done, and why it refuses; pure.
+
+use std::sync::Arc;
+
+use cendriix_protocol::{
+    ids::{GateId, RunId, UserId, WorkflowId, WorkspaceId},
+    time::Timestamp,
+    workspaces::Role,
+};
+use serde::{Deserialize, Serialize};
+
+use super::state::{
+    Activity, Course, Decision, Gate, GateKind, Payload, Plan, Reason, Resolution, Status, Step,
+};
+use crate::kit::machine::Effect;
+
+/// What somebody asks of a run, and what its work reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    Advance,
+    Approve {
+        gate: Option<GateId>,
+        note: Option<String>,
+        resolution: Option<Resolution>,
+        role: Role,
+    },
+    Reject {
+        gate: Option<GateId>,
+        reason: Option<String>,
+        role: Role,
+    },
+    Cancel,
+    Retry {
+        from: Option<String>,
+    },
+    StepSucceeded {
+        step: u32,
+        attempt: u32,
+        output: Payload,
+    },
+    StepFailed {
+        step: u32,
+        attempt: u32,
+        reason: Reason,
+    },
+    /// A step must not go on before a person agrees: policy or a budget says so.
+    StepHeld {
+        step: u32,
+        attempt: u32,
+        kind: GateKind,
+        subject: String,
+        pinned: Option<String>,
+    },
+    /// An activity ended well; with the commit that it made or merged.
+    Done {
+        activity: Activity,
+        attempt: u32,
+        commit: Option<String>,
+    },
+    /// An activity ended badly. `fixable`: a fix step may mend it.
+    Undone {
+        activity: Activity,
+        attempt: u32,
+        reason: Reason,
+        fixable: bool,
+    },
+    /// An irrevocable activity was interrupted.
+    OutcomeUnknown {
+        activity: Activity,
+        attempt: u32,
+    },
+    /// A timer's instant has come.
+    Due {
+        timer: Timer,
+    },
+}
+
+/// What a run waits for by the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Timer {
+    GateExpires(GateId),
+    GraceEnds,
+    HealthCheck,
+}
+
+/// What happened to a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    Created(Box<Created>),
+    Moved {
+        status: Status,
+        attempt: u32,
+        at: Timestamp,
+    },
+    StepStarted {
+        step: u32,
+        attempt: u32,
+        at: Timestamp,
+    },
+    StepSucceeded {
+        step: u32,
+        attempt: u32,
+        output: Payload,
+        at: Timestamp,
+    },
+    StepFailed {
+        step: u32,
+        attempt: u32,
+        reason: Reason,
+        at: Timestamp,
+    },
+    /// A fix step was put behind all others.
+    FixAdded {
+        step: Step,
+        at: Timestamp,
+    },
+    GateOpened {
+        gate: Gate,
+    },
+    GateClosed {
+        gate: GateId,
+        decision: Decision,
+        at: Timestamp,
+    },
+    /// The commit that is to be merged is known, or is another one.
+    CommitPinned {
+        commit: String,
+    },
+    OutcomeUnknown {
+        activity: Activity,
+        at: Timestamp,
+    },
+    CancelRequested {
+        by: Option<UserId>,
+        at: Timestamp,
+    },
+    /// The next attempt began. `from`: what does not come after that step keeps its outcome.
+    Retried {
+        attempt: u32,
+        from: Option<u32>,
+        at: Timestamp,
+    },
+    /// An attempt ended.
+    Ended {
+        status: Status,
+        attempt: u32,
+        at: Timestamp,
+    },
+}
+
+/// The founding event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    pub id: RunId,
+    pub workspace: WorkspaceId,
+    pub created_by: UserId,
+    pub workflow: WorkflowId,
+    pub workflow_version: u32,
+    pub title: String,
+    pub input: Payload,
+    pub course: Course,
+    pub plan: Arc<Plan>,
+    pub advancing: bool,
+    pub at: Timestamp,
+}
+
+/// What the shell must be doing while the run is as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Compute a step's output.
+    Evaluate { step: u32, attempt: u32 },
+    /// Have an agent do a step.
+    RunStep { step: u32, attempt: u32 },
+    /// Do what comes after the steps.
+    Perform { activity: Activity, attempt: u32 },
+}
+
+/// Names a piece of work or a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkKey {
+    Step(u32),
+    Activity(Activity),
+    Timer(Timer),
+}
+
+/// Why a command is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("a run that is {status} does not allow {command}", status = .status.name())]
+    WrongState { status: Status, command: &'static str },
+    #[error("{} gates are open; say which one with gateId", .gates.len())]
+    WhichGate { gates: Vec<GateId> },
+    #[error("no such gate is open")]
+    NoSuchGate,
+    #[error("this gate is decided by role {} or higher", .needs.name())]
+    RoleTooLow { needs: Role },
+    #[error("say with `resolution` whether it happened or is to be repeated")]
+    ResolutionMissing,
+    #[error("the plan has no step {step:?}")]
+    NoSuchStep { step: String },
+    #[error("what is merged stays merged; retry without fromStepId goes on after the merge")]
+    AlreadyMerged,
+    #[error("a plan needs steps, each after those it depends on")]
+    PlanUnsound,
+    #[error("a report of an attempt or a step that is over")]
+    Late,
+}
+
+impl Command {
+    /// The command as people say it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Advance => "advance",
+            Self::Approve { .. } => "approve",
+            Self::Reject { .. } => "reject",
+            Self::Cancel => "cancel",
+            Self::Retry { .. } => "retry",
+            Self::StepSucceeded { .. } => "step succeeded",
+            Self::StepFailed { .. } => "step failed",
+            Self::StepHeld { .. } => "step held",
+            Self::Done { .. } => "done",
+            Self::Undone { .. } => "undone",
+            Self::OutcomeUnknown { .. } => "outcome unknown",
+            Self::Due { .. } => "due",
+        }
+    }
+}
+
+impl Activity {
+    /// Whether it reaches outside and cannot be taken back.
+    pub fn is_irrevocable(self) -> bool {
+        effect(Work::Perform { activity: self, attempt: 0 }) == Effect::Irrevocable
+    }
+}
+
+/// What repeating a piece of work would mean.
+pub fn effect(work: Work) -> Effect {
+    match work {
+        Work::Evaluate { .. } => Effect::Pure,
+        Work::RunStep { .. } | Work::Perform { activity: Activity::Test, .. } => Effect::Contained,
+        Work::Perform { activity: Activity::Review | Activity::Verify | Activity::Watch, .. } => {
+            Effect::ReadOnly
+        }
+        Work::Perform { activity: Activity::OpenPullRequest, .. } => Effect::Keyed,
+        Work::Perform { activity: Activity::Merge | Activity::Deploy | Activity::Heal, .. } => {
+            Effect::Irrevocable
+        }
+    }
+}
