@@ -1,6 +1,9 @@
 //! HTTP/1.1 over a plain socket: requests as bytes, one answer at a time, and a client that reads JSON.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -100,9 +103,13 @@ impl Target {
     }
 }
 
+/// After how long without a request a connection is not used again; the server closes it after its header timeout.
+const IDLE_MAX: Duration = Duration::from_secs(3);
+
 /// One connection that prepares what is measured.
 pub(crate) struct Client {
     connection: Connection,
+    used: Instant,
     pub(crate) target: Target,
 }
 
@@ -110,7 +117,7 @@ impl Client {
     /// Logs in as somebody with a workspace of their own.
     pub(crate) async fn login(addr: SocketAddr) -> Done<Self> {
         let target = Target::stranger(addr);
-        let mut client = Self { connection: Connection::open(addr).await?, target };
+        let mut client = Self { connection: Connection::open(addr).await?, used: Instant::now(), target };
         let profile = json!({
             "provider": "github", "oauthId": "ada", "email": "ada@example.com", "displayName": "Ada",
         });
@@ -129,7 +136,11 @@ impl Client {
 
     /// The answer to a request, which must be a good one.
     pub(crate) async fn sent(&mut self, request: Vec<u8>) -> Done<Value> {
+        if self.used.elapsed() > IDLE_MAX {
+            self.connection = Connection::open(self.target.addr).await?;
+        }
         let Answer { status, body } = self.connection.ask(&request).await?;
+        self.used = Instant::now();
         if !(200..300).contains(&status) {
             return Err(format!("{status}: {}", String::from_utf8_lossy(body)).into());
         }

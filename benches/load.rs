@@ -1,8 +1,7 @@
 //! A load generator: connections that are kept alive, each asking again as soon as it is answered.
 //!
 //! It runs on one thread, so that it takes little from the server on a small machine. An answer that is not
-//! 2xx, or not
-//! what was asked for, fails the load.
+//! 2xx, or not what was asked for, fails the load.
 
 use std::{
     sync::{
@@ -121,8 +120,7 @@ trait Judges: Fn(u64, &[u8]) -> bool + Send + Sync + 'static {}
 impl<F: Fn(u64, &[u8]) -> bool + Send + Sync + 'static> Judges for F {}
 
 /// Asks with so many connections; `ask` makes the request of a connection and a number, `judge` says whether
-/// the body of a
-/// 2xx is right.
+/// the body of a 2xx is right.
 ///
 /// Numbers count from 0, for each connection until a time, over all connections until a count.
 #[expect(private_bounds, reason = "the bounds are names for what the closures are")]

@@ -1,10 +1,9 @@
 //! Measures the runtime against its goals: `cargo bench --profile dist --bench runtime`, with the names of
-//! benches to
-//! choose among them.
+//! benches to choose among them.
 //!
 //! Everything is measured from outside, over HTTP, on the real binary in a process of its own; what the
-//! machine itself can
-//! do is measured in the same run and stands beside it. Results go to `target/bench/<name>.json`.
+//! machine itself can do is measured in the same run and stands beside it. Results go to
+//! `target/bench/<name>.json`.
 
 #![expect(clippy::disallowed_methods, reason = "benches measure real time, and nothing outlives them")]
 #![expect(clippy::print_stdout, reason = "the tables are for people")]

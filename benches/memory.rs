@@ -76,10 +76,9 @@ async fn asleep(report: &mut Report) -> Done {
     Ok(())
 }
 
-/// A server whose runs were all advanced to their gates, and what it holds after some time. With one in
-/// which they stay
-/// awake and one in which they fall asleep, the difference is what they cost, without the pages of the
-/// database.
+/// A server whose runs were all advanced to their gates, and what it holds after some time. With one in which
+/// they stay awake and one in which they fall asleep, the difference is what they cost, without the pages of
+/// the database.
 async fn advanced(
     report: &mut Report,
     variables: &[(&str, &str)],

@@ -124,8 +124,7 @@ fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Syncs every directory that a blob may have brought about: its own, the workspace's and the root, each
-/// named in the
-/// one above.
+/// named in the one above.
 fn sync_folders(path: &Path) -> io::Result<()> {
     path.ancestors().skip(1).take(4).try_for_each(folders::sync)
 }

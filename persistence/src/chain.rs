@@ -1,8 +1,8 @@
 //! The hash chain of the audit log: each workspace has its own, numbered from 1 without a gap.
 //!
-//! `hash = SHA-256(prev ‖ seq ‖ digest)`, where `prev` is the hash of the entry before (32 zero bytes for
-//! the first), `seq`
-//! its number as eight bytes big-endian and `digest` the SHA-256 of the entry's canonical JSON (RFC 8785).
+//! `hash = SHA-256(prev ‖ seq ‖ digest)`, where `prev` is the hash of the entry before (32 zero bytes for the
+//! first), `seq` its number as eight bytes big-endian and `digest` the SHA-256 of the entry's canonical JSON
+//! (RFC 8785).
 //! **Invariant:** no entry can be changed, left out or put in without breaking every hash after it.
 
 use aws_lc_rs::digest;

@@ -1,8 +1,7 @@
 //! Who owns an id.
 //!
-//! One node owns everything, always. In a cluster the owner of a shard is whoever holds its lease; areas
-//! only ever ask
-//! this trait, so they need no change for it.
+//! One node owns everything, always. In a cluster the owner of a shard is whoever holds its lease; areas only
+//! ever ask this trait, so they need no change for it.
 
 use uuid::Uuid;
 

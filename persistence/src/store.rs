@@ -1,8 +1,7 @@
 //! What can be saved and read, whatever the engine.
 //!
 //! **Invariant:** a [`Save`] happens as a whole or not at all, and once [`Outcome::Saved`] was answered it
-//! survives
-//! `kill -9`. **Invariant:** a refused save never fails those that share its commit.
+//! survives `kill -9`. **Invariant:** a refused save never fails those that share its commit.
 
 use std::{ops::Bound, sync::Arc};
 

@@ -1,10 +1,8 @@
 //! Identifiers: one newtype per thing, all of them `UUIDv8` that sort by time and carry their shard.
 //!
 //! Layout (RFC 9562 §5.8): 48 bits of milliseconds since 1970, 4 bits of version, 10 bits of shard and 2
-//! random bits,
-//! 2 bits of variant, 62 random bits. **Invariant:** a derived child has the milliseconds and the shard of
-//! its parent, so
-//! whoever owns the parent owns the child.
+//! random bits, 2 bits of variant, 62 random bits. **Invariant:** a derived child has the milliseconds and
+//! the shard of its parent, so whoever owns the parent owns the child.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,9 +1,8 @@
 //! The contract: every type that crosses the wire, and nothing that knows how it is served.
 //!
 //! One module per area of the API, in the order of the reference. Saved state is not a wire type: the
-//! machines of
-//! `cendriix-actors` keep their own structs and become these through one `From`, so that each side can
-//! change alone.
+//! machines of `cendriix-actors` keep their own structs and become these through one `From`, so that each
+//! side can change alone.
 #![warn(missing_docs)]
 
 pub mod error;

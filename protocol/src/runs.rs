@@ -229,8 +229,7 @@ pub struct Run {
     /// The gates that are open.
     pub gates: Vec<Gate>,
     /// The outputs of the steps that no other step depends on, by step; once the run has ended, and while
-    /// they are at
-    /// most 64 KiB together.
+    /// they are at most 64 KiB together.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     #[schema(value_type = Object)]
     pub outputs: BTreeMap<String, Value>,

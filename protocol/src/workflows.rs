@@ -33,9 +33,8 @@ pub enum NodeKind {
     /// Computes an output from the run's input and the outputs upstream. Nothing outside the run is touched.
     Transform {
         /// `JSONLogic` over `{"inputs": …, "steps": {"<id>": {"output": …}}}`, at most 64 KiB. Objects that
-        /// are no operation
-        /// are built as they stand, and `{{ steps.plan.output.title }}` in a string is replaced by that
-        /// value.
+        /// are no operation are built as they stand, and `{{ steps.plan.output.title }}` in a string is
+        /// replaced by that value.
         #[schema(value_type = Object)]
         logic: Value,
     },

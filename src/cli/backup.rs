@@ -1,8 +1,7 @@
 //! `backup`, `restore` and `verify`.
 //!
 //! A backup is one tar archive: `manifest.json`, a consistent copy of the database, then the blobs. Signing
-//! keys are left
-//! out, so a restored server signs with a new key and everybody logs in again.
+//! keys are left out, so a restored server signs with a new key and everybody logs in again.
 
 use std::{
     fs,

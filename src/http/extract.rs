@@ -1,6 +1,5 @@
 //! What comes in, read strictly: JSON with the path of each wrong field, ids that are a 404 when they are
-//! none, and the
-//! headers that we understand.
+//! none, and the headers that we understand.
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
 

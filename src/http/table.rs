@@ -1,8 +1,7 @@
 //! The one table of all routes: area, method, path, and the least role that may call them.
 //!
-//! The caller of every request is held against it, the router and the OpenAPI document are tested against
-//! it, and so is
-//! the list of what `tests/openness.rs` tries.
+//! The caller of every request is held against it, the router and the OpenAPI document are tested against it,
+//! and so is the list of what `tests/openness.rs` tries.
 
 use std::{collections::HashMap, sync::OnceLock};
 

@@ -1,9 +1,8 @@
 //! The embedded engine: one file, one writer thread with group commit, reads beside it.
 //!
 //! **Invariant:** the writer never waits to fill a batch; it takes what is there. **Invariant:** after a
-//! failed commit
-//! nobody is told more than [`Outcome::Unknown`], the engine is dead, and only opening the file again tells
-//! what is on disk.
+//! failed commit nobody is told more than [`Outcome::Unknown`], the engine is dead, and only opening the file
+//! again tells what is on disk.
 
 mod backup;
 mod reader;
@@ -154,8 +153,7 @@ impl RedbStore {
     }
 
     /// The writer's answer; nothing when it died without one. A request that reached the queue just as the
-    /// writer went is
-    /// never dropped by the queue, so the answer alone would be waited for in vain.
+    /// writer went is never dropped by the queue, so the answer alone would be waited for in vain.
     async fn answered<T>(&self, mut answer: oneshot::Receiver<T>) -> Option<T> {
         let mut dead = self.dead.clone();
         tokio::select! {

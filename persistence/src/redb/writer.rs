@@ -89,9 +89,9 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Answers everyone who handed in too late, also those who are doing so: a queue that is only dropped
-    /// may keep their
-    /// requests, and they would wait for ever. A panic in the engine is a failed commit too, and told as one.
+    /// Answers everyone who handed in too late, also those who are doing so: a queue that is only dropped may
+    /// keep their requests, and they would wait for ever. A panic in the engine is a failed commit too, and
+    /// told as one.
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.died.send_replace(true);

@@ -1,6 +1,5 @@
 //! Files that were written once and must be read for ever. `CENDRIIX_WRITE_GOLDEN=1` writes those that are
-//! missing;
-//! one that is there is never written again.
+//! missing; one that is there is never written again.
 
 use std::{fs, path::PathBuf};
 
