@@ -1,6 +1,6 @@
 //! `/runs`: from a ticket to a merged change.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -167,8 +167,9 @@ pub struct Ticket {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunPlan {
-    /// The steps, each after those it depends on.
-    pub steps: Vec<PlanStep>,
+    /// The steps, each after those it depends on; shared by all runs of a version of a workflow.
+    #[schema(value_type = Vec<PlanStep>)]
+    pub steps: Arc<Vec<PlanStep>>,
     /// When the plan was made.
     pub generated_at: Timestamp,
 }

@@ -22,17 +22,16 @@ use cendriix_persistence::{
 };
 use cendriix_protocol::{
     ids::{RunId, WorkflowId},
-    money::MicroUsd,
-    runs::{self as wire_runs, ReversibilityTier, RunEvent, Why},
-    workflows::Definition,
+    runs::{self as wire_runs, RunEvent, Why},
 };
 use serde_json::Value;
 
 pub use state::{Command, Refusal, Run};
+pub(crate) use wire::plan_steps;
 
 use self::{
     records::ListRow,
-    state::{Birth, Event, StepKind, StepState},
+    state::{Birth, Event, StepState},
     work::Contents,
 };
 use crate::{
@@ -239,7 +238,7 @@ impl Runs {
             input: content::json("input", &input)?,
             status: (&run.status).into(),
             attempt: run.attempt,
-            plan: plan(run, &compiled.definition),
+            plan: wire::plan(run, &compiled),
             steps: steps.map(|(step, progress)| wire::step(&step.id, progress)).collect(),
             gates: run.gates.iter().map(|gate| wire::gate(run, gate)).collect(),
             outputs: self.outputs(run).await?,
@@ -366,31 +365,6 @@ impl Following {
         }
         Ok(events)
     }
-}
-
-fn plan(run: &Run, definition: &Definition) -> wire_runs::RunPlan {
-    let name = |id: &str| {
-        let node = definition.nodes.iter().find(|node| node.id == id);
-        node.and_then(|node| node.name.clone()).unwrap_or_else(|| id.to_owned())
-    };
-    let id = |place: &u32| run.plan.steps[*place as usize].id.clone();
-    let steps = run.plan.steps.iter().map(|step| wire_runs::PlanStep {
-        id: step.id.clone(),
-        name: name(&step.id),
-        kind: match step.kind {
-            StepKind::Transform => "transform",
-            StepKind::Gate { .. } => "approval-gate",
-            StepKind::Agent => "agent",
-        }
-        .to_owned(),
-        depends_on: step.needs.iter().map(id).collect(),
-        // Nothing of what it does costs anything or leaves the run.
-        estimated_cost_usd: MicroUsd(0),
-        reversibility_tier: ReversibilityTier::Reversible,
-        confidence_score: 1.0,
-        gate: matches!(step.kind, StepKind::Gate { .. }),
-    });
-    wire_runs::RunPlan { steps: steps.collect(), generated_at: run.created_at }
 }
 
 fn refused(refusal: Refusal, allowed: &[&str], caller: &Caller) -> Error {

@@ -1,12 +1,21 @@
 //! From the saved state to what clients see.
 
+use std::sync::Arc;
+
 use cendriix_protocol::{
-    runs::{self as wire, Phase, RunEvent, RunEventKind, StepStatus},
+    money::MicroUsd,
+    runs::{self as wire, Phase, ReversibilityTier, RunEvent, RunEventKind, StepStatus},
     time::Timestamp,
+    workflows::Definition,
 };
 
-use super::state::{Decision, Event, Gate, GateKind, Payload, Progress, Reason, Run, Status, StepState};
-use crate::kit::machine::Actor;
+use super::state::{
+    Decision, Event, Gate, GateKind, Payload, Plan, Progress, Reason, Run, Status, StepKind, StepState,
+};
+use crate::{
+    kit::machine::Actor,
+    workflows::{Compiled, rules},
+};
 
 impl From<&Status> for wire::Status {
     fn from(status: &Status) -> Self {
@@ -87,6 +96,41 @@ pub(super) fn gate(run: &Run, gate: &Gate) -> wire::Gate {
         subject: gate.subject.clone(),
         pinned: gate.pinned.clone(),
     }
+}
+
+/// The plan of a run, as clients see it.
+pub(super) fn plan(run: &Run, compiled: &Compiled) -> wire::RunPlan {
+    // A run that has come to fix steps has more than its workflow says.
+    let own = run.plan.steps.len() != compiled.shown.len();
+    let steps = if own {
+        Arc::new(plan_steps(&run.plan, &compiled.definition, &compiled.order))
+    } else {
+        Arc::clone(&compiled.shown)
+    };
+    wire::RunPlan { steps, generated_at: run.created_at }
+}
+
+/// The steps of a plan, as clients see them.
+pub(crate) fn plan_steps(plan: &Plan, definition: &Definition, order: &rules::Order) -> Vec<wire::PlanStep> {
+    let node = |place: usize| order.nodes.get(place).and_then(|node| definition.nodes.get(*node));
+    let id = |place: &u32| plan.steps[*place as usize].id.clone();
+    let steps = plan.steps.iter().enumerate().map(|(place, step)| wire::PlanStep {
+        id: step.id.clone(),
+        name: node(place).and_then(|node| node.name.clone()).unwrap_or_else(|| step.id.clone()),
+        kind: match step.kind {
+            StepKind::Transform => "transform",
+            StepKind::Gate { .. } => "approval-gate",
+            StepKind::Agent => "agent",
+        }
+        .to_owned(),
+        depends_on: step.needs.iter().map(id).collect(),
+        // Nothing of what it does costs anything or leaves the run.
+        estimated_cost_usd: MicroUsd(0),
+        reversibility_tier: ReversibilityTier::Reversible,
+        confidence_score: 1.0,
+        gate: matches!(step.kind, StepKind::Gate { .. }),
+    });
+    steps.collect()
 }
 
 /// The walk through all states, with what the present attempt has reached.

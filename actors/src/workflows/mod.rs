@@ -13,6 +13,7 @@ use cendriix_persistence::{
 };
 use cendriix_protocol::{
     ids::{WorkflowId, WorkspaceId},
+    runs::PlanStep,
     time::Timestamp,
     workflows::{Definition, NodeKind, Workflow, WorkflowItem},
     workspaces::Role,
@@ -26,7 +27,10 @@ use crate::{
     content::{self, Large},
     kinds::{self, space},
     kit::{Clock, machine::Given},
-    runs::state::{Course, GATE_EXPIRES_AFTER, Plan, Step, StepKind},
+    runs::{
+        self,
+        state::{Course, GATE_EXPIRES_AFTER, Plan, Step, StepKind},
+    },
 };
 
 /// How many compiled versions are kept in memory.
@@ -60,6 +64,8 @@ pub struct Compiled {
     pub definition: Definition,
     /// The nodes as the steps of a plan; `steps[n]` is `definition.nodes[order.nodes[n]]`.
     pub plan: Arc<Plan>,
+    /// The plan as clients see it.
+    pub shown: Arc<Vec<PlanStep>>,
     pub course: Course,
     pub order: rules::Order,
     /// What each step computes, for those that compute.
@@ -295,7 +301,8 @@ pub fn compile(definition: Definition) -> Result<Compiled, Error> {
     }
     let plan = Arc::new(Plan { version: 1, steps });
     let course = Course { plan_gate: definition.plan_approval, ..Course::default() };
-    Ok(Compiled { definition, plan, course, order, logics })
+    let shown = Arc::new(runs::plan_steps(&plan, &definition, &order));
+    Ok(Compiled { definition, plan, shown, course, order, logics })
 }
 
 #[cfg(test)]
