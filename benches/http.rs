@@ -103,7 +103,8 @@ impl Target {
     }
 }
 
-/// After how long without a request a connection is not used again; the server closes it after its header timeout.
+/// After how long without a request a connection is not used again; the server closes it after its header
+/// timeout.
 const IDLE_MAX: Duration = Duration::from_secs(3);
 
 /// One connection that prepares what is measured.

@@ -1,24 +1,14 @@
 //! A server: storage, areas and listener, started and stopped together. Tests and examples use this same
 //! door.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use cendriix_actors::{
     Settings, System,
     identity::tokens::{KeyError, Tokens},
     kit::Clock,
 };
-use cendriix_persistence::{
-    StoreError,
-    blobs::Blobs,
-    redb::RedbStore,
-    store::{SharedStore, Store},
-};
+use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
@@ -35,6 +25,7 @@ pub struct Server {
     app: App,
     system: System,
     listener: JoinHandle<()>,
+    store: Arc<RedbStore>,
 }
 
 /// The server cannot start.
@@ -67,12 +58,14 @@ pub enum StartError {
     Actors(#[from] ractor::SpawnErr),
 }
 
-/// Waits until nobody holds the store any more, so that the file can be opened again; at most two seconds.
-async fn released(store: &Weak<dyn Store>) {
+/// Closes the store once nobody else holds it, so that the file can be opened again; waits at most two seconds.
+async fn close(mut store: Arc<RedbStore>) {
     let mut looks = tokio::time::interval(Duration::from_millis(2));
     for _ in 0..1000 {
-        if store.strong_count() == 0 {
-            return;
+        match Arc::try_unwrap(store) {
+            // Everything that was handed in is on disk when this returns.
+            Ok(store) => return drop(store),
+            Err(held) => store = held,
         }
         looks.tick().await;
     }
@@ -94,11 +87,11 @@ impl Server {
         let socket = TcpListener::bind(wanted).await;
         let socket = socket.map_err(|source| StartError::Listen { addr: wanted, source })?;
         let addr = socket.local_addr().map_err(|source| StartError::Listen { addr: wanted, source })?;
-        let store: SharedStore = Arc::new(RedbStore::open(&data.store(), &config.storage.options())?);
+        let store = Arc::new(RedbStore::open(&data.store(), &config.storage.options())?);
         let clock = Clock::system();
         let control_token = format!("{:032x}{:032x}", clock.random(), clock.random());
         let settings = Settings {
-            store,
+            store: store.clone(),
             blobs: Blobs::new(data.blobs()),
             clock,
             tokens: Tokens::open(&data.keys())?,
@@ -109,7 +102,7 @@ impl Server {
         let app = App::new(&system, config, data, control_token, addr.port());
         let listener = listener::start(socket, http::router(app.clone()), &app);
         tracing::info!(%addr, data = %app.data.path().display(), "listening");
-        Ok(Self { addr, app, system, listener })
+        Ok(Self { addr, app, system, listener, store })
     }
 
     /// Where it listens.
@@ -142,8 +135,7 @@ impl Server {
         self.system.stop().await;
         self.app.data.withdraw();
         self.system.shared.tasks.ended(Duration::from_secs(5)).await;
-        let store = Arc::downgrade(&self.system.shared.store);
         drop((self.app, self.system));
-        released(&store).await;
+        close(self.store).await;
     }
 }
