@@ -58,7 +58,7 @@ pub enum StartError {
     Actors(#[from] ractor::SpawnErr),
 }
 
-/// Closes the store once nobody else holds it, so that the file can be opened again; waits at most two seconds.
+/// Closes the store once nobody else holds it, and the file can be opened again. Waits at most two seconds.
 async fn close(mut store: Arc<RedbStore>) {
     let mut looks = tokio::time::interval(Duration::from_millis(2));
     for _ in 0..1000 {
