@@ -60,7 +60,7 @@ pub(crate) async fn workflows() -> Done {
             ("to_fdatasync", tally.per_second() / syncs),
             ("to_hello_64", tally.per_second() / hello),
         ]);
-        report.row(&format!("{clients} clients"), &fields);
+        report.row(&format!("clients: {clients}"), &fields);
     }
     report.write()
 }

@@ -39,7 +39,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The most connections at a time; further ones wait.
     pub connections_max: usize,
-    /// How long a client may take to send the headers of a request, in milliseconds.
+    /// How long a client may take to send the headers of a request, from the connection's last answer on, in
+    /// milliseconds; an idle connection is closed after it.
     pub header_timeout_ms: u64,
     /// The largest body of a request, in bytes.
     pub body_bytes_max: usize,

@@ -2,6 +2,7 @@
 //!
 //! - [`machine`]: what an area writes: a pure state machine.
 //! - [`entity`]: the shell around one machine: decide, save, and only then memory, stream, work and answer.
+//! - [`stored`]: how an entity stands in the store. [`failure`]: why a command did not take effect.
 //! - [`directory`]: finds an entity or wakes it, one wake at a time, and puts idle ones to sleep.
 //! - [`supervisor`]: brings crashed entities back with back-off, and parks those that keep crashing.
 //! - [`stream`]: tells subscribers how far a journal has come. [`sweeper`]: wakes what is due, puts to sleep
