@@ -7,5 +7,6 @@ mod crash;
 mod kit;
 mod openapi;
 mod openness;
+mod sandbox;
 mod tidy;
 mod tidy_dependencies;

@@ -4,6 +4,7 @@ pub mod backup;
 mod client;
 mod output;
 mod runs;
+mod sandbox_exec;
 mod serve;
 mod workflows;
 
@@ -96,12 +97,14 @@ impl Failure {
 }
 
 /// What a command ends with: exit codes 0 done, 1 failed, 2 wrong usage, 3 not logged in, 4 not found, 5
-/// conflict, 6 waits at
-/// a gate and nobody can answer, 130 interrupted.
+/// conflict, 6 waits at a gate and nobody can answer, 130 interrupted.
 type Done = Result<u8, Failure>;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    if let Some(code) = sandbox_exec::asked() {
+        return code;
+    }
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

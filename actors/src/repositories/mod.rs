@@ -1,0 +1,279 @@
+//! Git repositories that runs work in: state, work trees, checkpoints, merging; no `git` program is needed.
+//!
+//! ```text
+//! main ──────────────────────────── merge: compare-and-set, the checkout on it brought along
+//!   └ tree(bases) ─ checkpoint ─┐   work trees are plain folders below <data>/trees
+//!   └ tree(bases) ─ checkpoint ─┴ join   checkpoints are hidden refs/cendriix/<run>/<step>/<attempt>
+//! ```
+//!
+//! Whoever calls has checked that the caller may use the source; a path is opened with the rights of the
+//! server.
+//!
+//! **Invariant:** a user's checkout, index and configuration are never touched, but for a clean checkout of
+//! the branch that is merged into.
+
+mod branches;
+mod commits;
+mod describe;
+mod diff;
+mod failure;
+mod hidden;
+mod home;
+mod ignored;
+mod merge;
+mod names;
+mod read;
+
+#[cfg(test)]
+mod tests;
+mod trees;
+mod write;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use cendriix_protocol::ids::{RunId, WorkspaceId};
+use git2::Repository;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::home::Home;
+pub use self::{
+    describe::Description,
+    diff::{Change, ChangedFile, Diff, PATCH_MAX},
+    failure::Failure,
+    hidden::Verified,
+    merge::Merge,
+    names::{CommitId, NoCommitId, Place},
+    trees::{Checkpoint, WorkTree},
+};
+
+/// How often a lost race is run again.
+const RACES_MAX: u32 = 3;
+/// How long the winner of a race is given to end, the first time; then twice as long.
+const RACE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Which repository.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// The one of a project, in the data directory.
+    Managed {
+        /// The tenant.
+        workspace: WorkspaceId,
+        /// The project.
+        project: Uuid,
+    },
+    /// One that a user has, as [`Repositories::open_path`] gave it.
+    Path(PathBuf),
+}
+
+/// The repositories below a data directory, and those elsewhere that users name. A clone is the same.
+#[derive(Clone, Debug)]
+pub struct Repositories {
+    home: Arc<Home>,
+}
+
+impl Repositories {
+    /// Keeps repositories and work trees below `root`, the data directory. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn new(root: PathBuf) -> Result<Self, Failure> {
+        Ok(Self { home: Arc::new(Home::new(root)?) })
+    }
+
+    /// The repository that a path is in.
+    ///
+    /// # Errors
+    ///
+    /// When it is in none, or in one that the server does not trust or cannot read.
+    pub async fn open_path(&self, path: &Path) -> Result<Source, Failure> {
+        let path = path.to_owned();
+        blocking(move || {
+            let repo = home::around(&path)?;
+            let path = repo.workdir().unwrap_or(repo.path());
+            match path.to_str() {
+                Some(_) => Ok(Source::Path(path.to_owned())),
+                None => Err(Failure::Refused(format!(
+                    "{} is no UTF-8; give the folder another name",
+                    path.display()
+                ))),
+            }
+        })
+        .await
+    }
+
+    /// Every managed repository.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub async fn managed(&self) -> Result<Vec<Source>, Failure> {
+        let home = Arc::clone(&self.home);
+        blocking(move || home.managed()).await
+    }
+
+    /// The state of a repository.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or its main branch cannot be told.
+    pub async fn describe(&self, source: &Source) -> Result<Description, Failure> {
+        self.reading(source, describe::describe).await
+    }
+
+    /// A work tree for an attempt: one base, several joined in the order given, or none for the empty tree.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Conflict`] when the bases contradict each other.
+    pub async fn tree(&self, source: &Source, place: Place, bases: &[CommitId]) -> Result<WorkTree, Failure> {
+        let (repositories, source, bases) = (self.clone(), source.clone(), bases.to_vec());
+        blocking(move || trees::plant(repositories, source, place, &bases)).await
+    }
+
+    /// The checkpoint of an attempt, when there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the repository cannot be read.
+    pub async fn checkpoint(&self, source: &Source, place: Place) -> Result<Option<CommitId>, Failure> {
+        self.reading(source, move |repo| Ok(hidden::checkpoint(repo, &place)?.map(CommitId::from))).await
+    }
+
+    /// Joins commits in the order given. The answer is held by nothing until a tree begins from it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Conflict`] when they contradict each other.
+    pub async fn join(&self, source: &Source, bases: &[CommitId]) -> Result<CommitId, Failure> {
+        let bases = bases.to_vec();
+        self.reading(source, move |repo| Ok(commits::join(repo, &bases)?.into())).await
+    }
+
+    /// What differs between two commits.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is not there.
+    pub async fn diff(&self, source: &Source, from: &CommitId, to: &CommitId) -> Result<Diff, Failure> {
+        let (from, to) = (from.clone(), to.clone());
+        self.reading(source, move |repo| diff::diff(repo, &from, &to)).await
+    }
+
+    /// Puts the branch that shows a run to people at a commit, and gives the branch's name.
+    ///
+    /// # Errors
+    ///
+    /// When somebody else has added commits to that branch, or has it checked out with changes.
+    pub async fn show(
+        &self,
+        source: &Source,
+        run: RunId,
+        title: &str,
+        commit: &CommitId,
+    ) -> Result<String, Failure> {
+        let (title, commit) = (title.to_owned(), commit.clone());
+        self.racing(source, move |home, repo| {
+            let commit = commits::find(repo, &commit)?.id();
+            branches::show(home, repo, run, &title, commit)
+        })
+        .await
+    }
+
+    /// Merges a commit into the main branch and gives that branch's new commit; what is merged already stays
+    /// as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Conflict`], [`Failure::MainMoved`], [`Failure::Dirty`], [`Failure::InTheWay`] and
+    /// [`Failure::Raced`] say what a person can do; then nothing has changed.
+    pub async fn merge(&self, source: &Source, wanted: Merge) -> Result<CommitId, Failure> {
+        self.racing(source, move |home, repo| Ok(merge::merge(home, repo, &wanted)?.into())).await
+    }
+
+    /// Whether a commit is part of the main branch: whether an interrupted merge has happened.
+    ///
+    /// # Errors
+    ///
+    /// When the commit is not there.
+    pub async fn contains(&self, source: &Source, commit: &CommitId) -> Result<bool, Failure> {
+        let commit = commit.clone();
+        self.reading(source, move |repo| merge::contains(repo, &commit)).await
+    }
+
+    /// Removes the checkpoints and work trees of a run; the branch that shows it stays.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub async fn forget(&self, source: &Source, run: RunId) -> Result<(), Failure> {
+        self.writing(source, move |home, repo| {
+            hidden::forget(repo, run)?;
+            write::discard(&home.trees().join(run.to_string()))
+        })
+        .await
+    }
+
+    /// Reads everything that checkpoints hold.
+    ///
+    /// # Errors
+    ///
+    /// When the repository cannot be opened; what is wrong in it is the answer.
+    pub async fn verify(&self, source: &Source) -> Result<Verified, Failure> {
+        self.reading(source, hidden::verify).await
+    }
+
+    async fn reading<T: Send + 'static>(
+        &self,
+        source: &Source,
+        work: impl FnOnce(&Repository) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (home, source) = (Arc::clone(&self.home), source.clone());
+        blocking(move || work(&home.open(&source)?)).await
+    }
+
+    async fn writing<T: Send + 'static>(
+        &self,
+        source: &Source,
+        work: impl FnOnce(&Home, &Repository) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (home, source) = (Arc::clone(&self.home), source.clone());
+        blocking(move || {
+            let repo = home.open(&source)?;
+            let _alone = home.writing(&repo);
+            work(&home, &repo)
+        })
+        .await
+    }
+
+    /// Does work that somebody outside may race with.
+    async fn racing<T: Send + 'static>(
+        &self,
+        source: &Source,
+        work: impl Fn(&Home, &Repository) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> Result<T, Failure> {
+        let work = Arc::new(work);
+        let mut pause = RACE_PAUSE;
+        for _ in 0..RACES_MAX {
+            let work = Arc::clone(&work);
+            match self.writing(source, move |home, repo| work(home, repo)).await {
+                Err(Failure::Raced(_)) => tokio::time::sleep(pause).await,
+                done => return done,
+            }
+            pause *= 2;
+        }
+        self.writing(source, move |home, repo| work(home, repo)).await
+    }
+}
+
+/// Does work that waits for the disk, without holding up others.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Failure::Stopping))
+}
