@@ -21,6 +21,7 @@ pub mod identity;
 pub mod kinds;
 pub mod kit;
 pub mod metering;
+pub mod model_router;
 pub mod repositories;
 pub mod runs;
 pub mod sandboxes;

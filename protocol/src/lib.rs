@@ -9,6 +9,7 @@ pub mod error;
 pub mod identity;
 pub mod ids;
 pub mod json;
+pub mod model_router;
 pub mod money;
 pub mod page;
 pub mod runs;

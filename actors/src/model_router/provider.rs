@@ -1,0 +1,58 @@
+//! What stands between the router and a model.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::chat::{Answer, Request};
+
+/// Somebody who can be asked for models' answers: an adapter to a provider, or the built-in engine.
+#[async_trait]
+pub trait Provider: Send + Sync + std::fmt::Debug {
+    /// Asks a model, by the provider's own name of it.
+    async fn ask(&self, model: &str, request: &Request, call: Call) -> Result<Answer, Error>;
+}
+
+/// What goes along with one request.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// Where the answer's text goes while it is written; pieces are dropped when nobody keeps up.
+    pub deltas: Option<mpsc::Sender<String>>,
+    /// Ends the request when cancelled.
+    pub stop: CancellationToken,
+}
+
+/// Why a model did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// Whose fault it is, and what follows from that.
+    pub class: Class,
+    /// What happened, for people; never a secret.
+    pub message: String,
+    /// When the provider wants to be asked again.
+    pub retry_after: Option<Duration>,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// The request is wrong, or too long for the model; the provider is well.
+    Caller,
+    /// The key is missing, wrong or not allowed to.
+    Auth,
+    /// The account's quota or budget is used up.
+    Quota,
+    /// Too many requests for the moment.
+    RateLimited,
+    /// It took too long, to the headers, to the first token or between two.
+    TimedOut,
+    /// The provider failed, or cannot be reached.
+    Failed,
+    /// The answer makes no sense.
+    BadAnswer,
+    /// The one who asked does not want it any more.
+    Stopped,
+}
