@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use cendriix_actors::{
-    System, identity::Identity, kit::Clock, runs::Runs, workflows::Workflows, workspaces::Workspaces,
+    System, identity::Identity, kit::Clock, model_router::ModelRouter, runs::Runs, workflows::Workflows,
+    workspaces::Workspaces,
 };
 use cendriix_persistence::store::SharedStore;
 use tokio::sync::Semaphore;
@@ -26,6 +27,8 @@ pub struct Parts {
     pub workflows: Workflows,
     /// Runs of them.
     pub runs: Runs,
+    /// Models to ask.
+    pub models: ModelRouter,
     /// Time, ids and chance.
     pub clock: Clock,
     /// Where everything is kept.
@@ -52,6 +55,7 @@ impl App {
             workspaces: system.workspaces.clone(),
             workflows: system.workflows.clone(),
             runs: system.runs.clone(),
+            models: system.models.clone(),
             clock: system.shared.clock.clone(),
             store: Arc::clone(&system.shared.store),
             data,

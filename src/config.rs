@@ -3,15 +3,19 @@
 //! `config/default.toml` shows every key with its unit and reason; a test holds it against
 //! [`Config::default`].
 
+mod models;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use cendriix_actors::kit::directory::Rest;
+use cendriix_actors::{kit::directory::Rest, model_router::openai};
 use cendriix_persistence::redb;
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
+
+pub use self::models::{Breaker, Model, Models, OpenAi};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +31,8 @@ pub struct Config {
     pub rest: RestConfig,
     /// What may be reached outside.
     pub egress: Egress,
+    /// Which models can be asked.
+    pub models: Models,
     /// What is logged.
     pub log: Log,
 }
@@ -199,6 +205,9 @@ pub enum ConfigError {
          set auth.dev_allow_public = true if you mean it"
     )]
     Open(SocketAddr),
+    /// An endpoint for models has no address that can be used.
+    #[error("models.openai.base_url is wrong: {0}")]
+    Endpoint(#[from] openai::Unusable),
 }
 
 impl Config {
@@ -221,11 +230,13 @@ impl Config {
             layers.merge(nested).extract().map_err(|error| ConfigError::Wrong(Box::new(error)))?;
         config.server.listen = flags.listen.unwrap_or(config.server.listen);
         config.storage.data = flags.data.clone().unwrap_or(config.storage.data);
+        config.models.openai.take_usual(|name| std::env::var(name).ok());
         config.validate()?;
         Ok(config)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
+        self.models.openai.validate()?;
         let AuthMode::Dev = self.auth.mode;
         if self.server.listen.ip().is_loopback() || self.auth.dev_allow_public {
             return Ok(());

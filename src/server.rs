@@ -7,6 +7,7 @@ use cendriix_actors::{
     Settings, System,
     identity::tokens::{KeyError, Tokens},
     kit::Clock,
+    model_router,
 };
 use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -53,9 +54,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// A supervisor did not start.
+    /// A supervisor did not start, or an endpoint for models is wrong.
     #[error("cannot start the actors: {0}")]
-    Actors(#[from] ractor::SpawnErr),
+    Actors(#[from] model_router::StartError),
 }
 
 /// Closes the store once nobody else holds it, and the file can be opened again. Waits at most two seconds.
@@ -96,6 +97,7 @@ impl Server {
             clock,
             tokens: Tokens::open(&data.keys())?,
             rest: (&config.rest).into(),
+            models: (&config.models).into(),
         };
         let system = System::start(settings).await?;
         data.announce(&Control::new(addr, control_token.clone())).map_err(unusable)?;

@@ -6,7 +6,11 @@ use cendriix_protocol::workspaces::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, TestClient, TestServer, chain, gated, text};
+use crate::kit::{
+    Answer, TestClient, TestServer, chain, gated,
+    openai::{FakeOpenAi, Turn},
+    text,
+};
 
 /// Routes that are tried elsewhere, with the reason. Empty: all are tried here.
 const ELSEWHERE: &[&str] = &[];
@@ -14,6 +18,7 @@ const ELSEWHERE: &[&str] = &[];
 /// Two workspaces with a thing of each kind.
 struct World {
     server: TestServer,
+    _openai: FakeOpenAi,
     owner: TestClient,
     workspace: String,
     workflow: String,
@@ -22,12 +27,20 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let server = TestServer::start().await;
+        let openai = FakeOpenAi::start(vec![Turn::text("hello"); 20]).await;
+        let server = TestServer::start_with(|config| openai.configure(config, &["m"])).await;
         let owner = server.login("owner").await;
         let workflow = owner.workflow(gated()).await;
         let body = json!({ "workflowId": workflow, "input": { "title": "t" } });
         let run = owner.post("/v1/runs", body).await.expect(201);
-        Self { workspace: text(&run["tenantId"]), workflow, run: text(&run["id"]), server, owner }
+        Self {
+            workspace: text(&run["tenantId"]),
+            workflow,
+            run: text(&run["id"]),
+            server,
+            _openai: openai,
+            owner,
+        }
     }
 
     /// Calls a route with our things in its path and body.
@@ -45,6 +58,7 @@ impl World {
         match route.path {
             "/v1/runs" => json!({ "workflowId": self.workflow, "input": { "title": "t" } }),
             "/v1/workflows/execute" => json!({ "workflowId": self.workflow }),
+            "/v1/model-router/complete" => json!({ "prompt": "hi" }),
             "/v1/workflows" => chain(1),
             "/v1/workspaces" => json!({ "name": "n" }),
             "/v1/workspaces/{workspaceId}/members" => json!({ "email": "x@example.com", "role": "viewer" }),

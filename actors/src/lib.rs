@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! System ─┬─ supervisor of runs ── one actor per run that is awake
+//!         ├─ supervisor of models ── one worker per model of an endpoint
 //!         ├─ sweeper (wakes what is due, puts to sleep what is idle)
 //!         └─ tasks (work of entities, ended with them)
 //! ```

@@ -15,6 +15,7 @@ use crate::{
         sweeper::{self, Kinds},
         tasks::Tasks,
     },
+    model_router::{self, ModelRouter, Surroundings},
     runs::{
         Runs,
         work::{Contents, RunWorld},
@@ -36,6 +37,8 @@ pub struct Settings {
     pub tokens: Tokens,
     /// When entities go to sleep.
     pub rest: Rest,
+    /// Which models can be asked.
+    pub models: model_router::Settings,
 }
 
 /// Everything that runs on a node. A clone is the same.
@@ -49,6 +52,8 @@ pub struct System {
     pub workflows: Workflows,
     /// Runs of them.
     pub runs: Runs,
+    /// Models to ask.
+    pub models: ModelRouter,
     /// What all entities share.
     pub shared: Shared,
 }
@@ -61,9 +66,9 @@ impl System {
     ///
     /// # Errors
     ///
-    /// When a supervisor does not start.
-    pub async fn start(settings: Settings) -> Result<Self, ractor::SpawnErr> {
-        let Settings { store, blobs, clock, tokens, rest } = settings;
+    /// When a supervisor does not start, or a model's endpoint is wrong.
+    pub async fn start(settings: Settings) -> Result<Self, model_router::StartError> {
+        let Settings { store, blobs, clock, tokens, rest, models } = settings;
         let placement: Arc<Alone> = Arc::new(Alone { epoch: store.epoch() });
         let shared = Shared {
             store: Arc::clone(&store),
@@ -75,6 +80,13 @@ impl System {
             rest,
             stop: CancellationToken::new(),
         };
+        let around = Surroundings {
+            clock: clock.clone(),
+            store: Arc::clone(&store),
+            tasks: shared.tasks.clone(),
+            stop: shared.stop.clone(),
+        };
+        let models = ModelRouter::start(&models, None, around).await?;
         let workspaces = Workspaces::new(Arc::clone(&store), placement.clone(), clock.clone());
         let identity =
             Identity::new(Arc::clone(&store), placement.clone(), clock.clone(), tokens, workspaces.clone());
@@ -83,7 +95,7 @@ impl System {
         let world = Arc::new(RunWorld::new(contents.clone(), workflows.clone()));
         let entities = Entities::start(shared.clone(), world).await?;
         let runs = Runs::new(entities, workflows.clone(), contents);
-        let system = Self { identity, workspaces, workflows, runs, shared };
+        let system = Self { identity, workspaces, workflows, runs, models, shared };
         let background = system.shared.clone();
         system.shared.tasks.spawn("resume", async move { sweeper::resume(&background).await });
         let background = system.shared.clone();
@@ -97,5 +109,6 @@ impl System {
         if tokio::time::timeout(STOP_WITHIN, self.shared.kinds.stop()).await.is_err() {
             tracing::warn!("some entities did not end in time; they wake from disk");
         }
+        self.models.stop();
     }
 }

@@ -5,6 +5,7 @@ pub mod error;
 pub mod extract;
 mod identity;
 pub mod listener;
+mod model_router;
 mod operations;
 mod request;
 mod runs;
@@ -50,6 +51,7 @@ fn areas(limits: &Server) -> OpenApiRouter<App> {
         .merge(identity::routes())
         .merge(workspaces::routes())
         .merge(runs::routes())
+        .merge(model_router::routes())
         .merge(workflows::routes(limits.workflow_bytes_max));
     OpenApiRouter::with_openapi(Document::openapi())
         .nest("/v1", v1)

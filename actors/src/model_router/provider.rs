@@ -39,8 +39,10 @@ pub struct Error {
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// The request is wrong, or too long for the model; the provider is well.
+    /// The request is wrong; the provider is well.
     Caller,
+    /// The request is too long for the model, which a larger one may take; the provider is well.
+    TooLong,
     /// The key is missing, wrong or not allowed to.
     Auth,
     /// The account's quota or budget is used up.
