@@ -10,3 +10,4 @@ mod openness;
 mod sandbox;
 mod tidy;
 mod tidy_dependencies;
+mod tools;

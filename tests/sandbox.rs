@@ -125,7 +125,7 @@ fn processes_with(marker: &str) -> Vec<i32> {
 }
 
 /// Waits until no process has a text in its arguments.
-async fn all_gone(marker: &str) {
+pub(crate) async fn all_gone(marker: &str) {
     let mut looks = tokio::time::interval(Duration::from_millis(10));
     for _ in 0..1_000 {
         looks.tick().await;

@@ -10,6 +10,7 @@
 //! Living areas ([`runs`]) are machines in the shell of [`kit`]; kept areas ([`workspaces`], [`workflows`],
 //! [`identity`]) are records and checks on them.
 
+pub mod agent_steps;
 pub mod audit;
 pub mod caller;
 pub mod content;

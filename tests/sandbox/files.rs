@@ -143,3 +143,26 @@ async fn a_file_with_another_name_elsewhere_is_not_given_away() {
         assert!(bench.says("echo x >> object").await.contains("ermission denied"));
     }
 }
+
+#[tokio::test]
+async fn rights_and_removals_are_as_careful_as_the_rest() {
+    let (bench, files) = tree().await;
+    files.write_as("say", "#!/bin/sh\necho said\n", true).await.unwrap();
+    assert!(files.entry("say").await.unwrap().is_executable);
+    assert_eq!(bench.says("./say").await, "said\n");
+    files.write_as("say", "", false).await.unwrap();
+    let entry = files.entry("say").await.unwrap();
+    assert_eq!((entry.is_executable, entry.kind, entry.size), (false, Kind::File, 0));
+    files.write("dir/file", "").await.unwrap();
+    symlink(bench.home.path(), bench.tree.join("up")).unwrap();
+    assert_eq!(files.entry("up").await.unwrap().kind, Kind::Link);
+    assert!(files.entry("up/tree").await.is_err() && files.remove_one("up/tree").await.is_err());
+    assert!(matches!(files.entry("none").await, Err(FileError::Missing)));
+    assert!(matches!(files.remove_one("dir").await, Err(FileError::Occupied)));
+    assert!(files.remove_one("../tree").await.is_err());
+    for path in ["dir/file", "dir", "up", "say"] {
+        files.remove_one(path).await.unwrap();
+    }
+    assert_eq!(files.list("", 10).await.unwrap(), []);
+    assert!(bench.tree.exists());
+}

@@ -5,6 +5,7 @@
 //! other code calls.
 
 mod commands;
+pub mod detect;
 mod flow;
 mod machine;
 mod plan;

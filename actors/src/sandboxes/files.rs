@@ -23,7 +23,7 @@ use nix::{
     dir::Dir,
     errno::Errno,
     fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, renameat},
-    libc::{self, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG},
+    libc::{self, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_IXUSR},
     sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat},
 };
@@ -54,6 +54,9 @@ pub enum FileError {
     /// The file has more bytes, or the directory more entries, than are wanted.
     #[error("there is more than {0}")]
     TooMuch(u64),
+    /// The directory is not empty.
+    #[error("the directory is not empty")]
+    Occupied,
     /// The disk, or the rights of the file.
     #[error("the file system refused it")]
     Io(#[from] io::Error),
@@ -65,6 +68,7 @@ impl From<Errno> for FileError {
             libc::ENOENT => Self::Missing,
             libc::ELOOP | libc::EXDEV => Self::Link,
             libc::EISDIR | libc::ENXIO | libc::ENOTDIR => Self::Irregular,
+            libc::ENOTEMPTY => Self::Occupied,
             libc::ENAMETOOLONG => Self::Path("the path is too long"),
             _ => Self::Io(errno.into()),
         }
@@ -86,6 +90,43 @@ pub struct Entry {
     pub name: OsString,
     pub kind: Kind,
     pub size: u64,
+    /// Whether its owner may execute it.
+    pub is_executable: bool,
+}
+
+impl Entry {
+    fn new(name: OsString, found: &FileStat) -> Self {
+        let is_executable = found.st_mode & S_IXUSR != 0;
+        Self { name, kind: kind_of(found), size: size(found), is_executable }
+    }
+}
+
+/// What a file is to become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub path: PathBuf,
+    /// What it is, to be put back if need be; nothing when it is not there.
+    pub before: Option<Version>,
+    /// What it becomes; nothing when it is to go.
+    pub after: Option<Version>,
+}
+
+/// A file's content and rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub content: Vec<u8>,
+    pub is_executable: bool,
+}
+
+/// Why several files were not changed.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be changed", path.display())]
+pub struct Unchanged {
+    /// The file that could not be changed.
+    pub path: PathBuf,
+    /// Files before it stay changed, because they could not be put back.
+    pub is_torn: bool,
+    pub source: FileError,
 }
 
 /// The files of one tree. A clone is the same.
@@ -104,7 +145,7 @@ impl Files {
     /// # Errors
     ///
     /// When there is no such directory.
-    pub(super) fn open(tree: &Path, owner: Option<u32>) -> Result<Self, FileError> {
+    pub(crate) fn open(tree: &Path, owner: Option<u32>) -> Result<Self, FileError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         Ok(Self(Arc::new(Root { dir: open(tree, flags, Mode::empty())?, owner })))
     }
@@ -131,7 +172,55 @@ impl Files {
         content: impl Into<Vec<u8>>,
     ) -> Result<(), FileError> {
         let (path, content) = (path.into(), content.into());
-        self.on_disk(move |root| root.write(&path, &content)).await
+        self.on_disk(move |root| root.write(&path, &content, None)).await
+    }
+
+    /// Puts a file in place like [`Self::write`], and says whether it is a program: whoever may read it may
+    /// execute it then.
+    ///
+    /// # Errors
+    ///
+    /// When something else than a regular file is there, or the path is not beneath the tree.
+    pub async fn write_as(
+        &self,
+        path: impl Into<PathBuf>,
+        content: impl Into<Vec<u8>>,
+        is_executable: bool,
+    ) -> Result<(), FileError> {
+        let (path, content) = (path.into(), content.into());
+        self.on_disk(move |root| root.write(&path, &content, Some(is_executable))).await
+    }
+
+    /// Changes several files, or none: when one cannot be changed, those before it are put back.
+    ///
+    /// Goes on to its end when nobody waits for it any longer.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be changed; [`Unchanged::is_torn`] says when others could not be put back.
+    pub async fn change(&self, changes: Vec<Change>) -> Result<(), Unchanged> {
+        let root = self.0.clone();
+        let done = tokio::task::spawn_blocking(move || root.change(&changes)).await;
+        done.map_err(|panicked| Unchanged {
+            path: PathBuf::new(),
+            is_torn: true,
+            source: io::Error::other(panicked).into(),
+        })?
+    }
+
+    /// What is at a path; a link is not followed.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is there, or the path is not beneath the tree.
+    pub async fn entry(&self, path: impl Into<PathBuf>) -> Result<Entry, FileError> {
+        let path = path.into();
+        self.on_disk(move |root| {
+            let (parent, name) = root.parent(&path)?;
+            let found = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            Ok(Entry::new(name.into(), &found))
+        })
+        .await
     }
 
     /// The entries of a directory by name, at most `max`; the empty path is the tree itself.
@@ -157,6 +246,16 @@ impl Files {
             Ok(removal::remove(parent.as_fd(), name)?)
         })
         .await
+    }
+
+    /// Removes one file, link or empty directory.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, has something in it, or is not beneath the tree.
+    pub async fn remove_one(&self, path: impl Into<PathBuf>) -> Result<(), FileError> {
+        let path = path.into();
+        self.on_disk(move |root| root.remove_one(&path)).await
     }
 
     /// Whether something is there: a file, a directory, or a link wherever it leads.
@@ -204,7 +303,7 @@ impl Root {
         Ok(content)
     }
 
-    fn write(&self, path: &Path, content: &[u8]) -> Result<(), FileError> {
+    fn write(&self, path: &Path, content: &[u8], is_executable: Option<bool>) -> Result<(), FileError> {
         static WRITTEN: AtomicU64 = AtomicU64::new(0);
         self.make_parents(path)?;
         let (parent, name) = self.parent(path)?;
@@ -212,6 +311,11 @@ impl Root {
             Ok(found) => Mode::from_bits_truncate(regular(found)?.st_mode & 0o777),
             Err(Errno::ENOENT) => Mode::from_bits_truncate(0o644),
             Err(errno) => return Err(errno.into()),
+        };
+        let mode = match is_executable {
+            Some(true) => mode | Mode::from_bits_truncate((mode.bits() & 0o444) >> 2),
+            Some(false) => mode & !Mode::from_bits_truncate(0o111),
+            None => mode,
         };
         let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
         let unfinished = PathBuf::from(format!("{UNFINISHED}{}-{number}", nix::unistd::getpid()));
@@ -226,6 +330,35 @@ impl Root {
             let _ = unlinkat(&parent, &unfinished, UnlinkatFlags::NoRemoveDir);
         }
         done
+    }
+
+    fn change(&self, changes: &[Change]) -> Result<(), Unchanged> {
+        for (at, change) in changes.iter().enumerate() {
+            if let Err(source) = self.put(&change.path, change.after.as_ref()) {
+                let done = changes.iter().take(at).rev();
+                let put_back = done.map(|done| self.put(&done.path, done.before.as_ref()));
+                // Every one is tried, also behind one that fails.
+                let is_torn = put_back.filter(Result::is_err).count() > 0;
+                return Err(Unchanged { path: change.path.clone(), is_torn, source });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a file what it is to be; nothing removes it.
+    fn put(&self, path: &Path, version: Option<&Version>) -> Result<(), FileError> {
+        match version {
+            Some(version) => self.write(path, &version.content, Some(version.is_executable)),
+            None => self.remove_one(path),
+        }
+    }
+
+    fn remove_one(&self, path: &Path) -> Result<(), FileError> {
+        let (parent, name) = self.parent(path)?;
+        match unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::EISDIR) => Ok(unlinkat(&parent, name, UnlinkatFlags::RemoveDir)?),
+            removed => Ok(removed?),
+        }
     }
 
     fn list(&self, path: &Path, max: usize) -> Result<Vec<Entry>, FileError> {
@@ -244,7 +377,7 @@ impl Root {
         }
         let entry = |name: OsString| {
             let found = fstatat(&dir, Path::new(&name), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-            Some(Entry { kind: kind_of(&found), size: size(&found), name })
+            Some(Entry::new(name, &found))
         };
         let mut entries: Vec<Entry> = names.into_iter().filter_map(entry).collect();
         entries.sort();

@@ -58,7 +58,7 @@ use self::{
     scratch::Scratch,
 };
 pub use self::{
-    files::{Entry, FileError, Files, Kind},
+    files::{Change, Entry, FileError, Files, Kind, Unchanged, Version},
     probe::{Allowed, Enforcement, Filesystem, Limiter, Network},
     running::Running,
     spec::{Error, ExecSpec, Exit, Finished, Limits, Mode, NOT_STARTED, Output},
@@ -154,6 +154,14 @@ impl Sandboxes {
     /// What is enforced here.
     pub fn capabilities(&self) -> &Enforcement {
         &self.0.enforcement
+    }
+
+    /// Where a contained command finds its tree.
+    pub fn inside(&self, tree: &Path) -> PathBuf {
+        match self.0.wall {
+            Wall::Bubblewrap { .. } => bubble::WORKSPACE.into(),
+            Wall::Landlock | Wall::Open => tree.to_owned(),
+        }
     }
 
     /// Starts a command.
@@ -305,7 +313,7 @@ impl Wall {
 }
 
 /// An error and its sources.
-fn said(error: &dyn std::error::Error) -> String {
+pub(crate) fn said(error: &dyn std::error::Error) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

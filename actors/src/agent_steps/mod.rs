@@ -1,0 +1,3 @@
+//! Agent steps: turns of a model and calls of tools, under a policy.
+
+pub mod tools;
