@@ -1,8 +1,8 @@
 //! Measures the runtime against its goals: `cargo bench --profile dist --bench runtime`, with the names of
 //! benches to choose among them.
 //!
-//! Everything is measured from outside, over HTTP, on the real binary in a process of its own; what the
-//! machine itself can do is measured in the same run and stands beside it. Results go to
+//! Everything but the sandbox is measured from outside, over HTTP, on the real binary in a process of its
+//! own; what the machine itself can do is measured in the same run and stands beside it. Results go to
 //! `target/bench/<name>.json`.
 
 #![expect(clippy::disallowed_methods, reason = "benches measure real time, and nothing outlives them")]
@@ -15,6 +15,7 @@ mod load;
 mod memory;
 mod report;
 mod restart;
+mod sandbox;
 mod server;
 mod workflows;
 
@@ -29,16 +30,17 @@ type Done<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 type Running = Pin<Box<dyn Future<Output = Done>>>;
 
-/// Every bench, in the order they run.
 /// A bench by its name.
 type Bench = (&'static str, fn() -> Running);
 
-const BENCHES: [Bench; 5] = [
+/// Every bench, in the order they run.
+const BENCHES: [Bench; 6] = [
     ("workflows", || Box::pin(workflows::workflows())),
     ("transitions", || Box::pin(entities::transitions())),
     ("reads", || Box::pin(entities::reads())),
     ("memory", || Box::pin(memory::memory())),
     ("restart", || Box::pin(restart::restart())),
+    ("sandbox", || Box::pin(sandbox::sandbox())),
 ];
 
 fn main() -> ExitCode {

@@ -26,6 +26,7 @@ use tokio::{
     process::{Child, Command},
     runtime::Handle,
     sync::{mpsc, oneshot},
+    task::yield_now,
     time::{Instant, interval, sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -44,6 +45,8 @@ const PIECE_BYTES: usize = 16 << 10;
 const CPU_EVERY: Duration = Duration::from_millis(100);
 /// How long whoever is killed may take to be gone.
 const DYING: Duration = Duration::from_secs(2);
+/// Looks at whoever is dying before it is waited for: most are gone sooner than the shortest wait is over.
+const QUICK_LOOKS: u32 = 10;
 /// How long output that is left over waits for its reader.
 const READING: Duration = Duration::from_mins(1);
 
@@ -200,8 +203,12 @@ impl Target {
         self.pid = None;
         let mut looks = interval(Duration::from_millis(1));
         let gone = async {
+            let mut quick = 0..QUICK_LOOKS;
             while !self.kill_group() {
-                looks.tick().await;
+                match quick.next() {
+                    Some(_) => yield_now().await,
+                    None => drop(looks.tick().await),
+                }
             }
         };
         if timeout(DYING, gone).await.is_err() {
