@@ -2,15 +2,32 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use cendriix_actors::{
-    System, identity::Identity, kit::Clock, model_router::ModelRouter, runs::Runs, workflows::Workflows,
+    System, agent_steps::AgentSteps, entities::Entities, identity::Identity, kit::Clock,
+    model_router::ModelRouter, orchestrator::Orchestrator, runs::Runs, workflows::Workflows,
     workspaces::Workspaces,
 };
 use cendriix_persistence::store::SharedStore;
+use cendriix_protocol::ids::RunId;
+use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::Config, data_dir::DataDir};
+
+/// How much memory answers may take that are kept, in bytes.
+const RENDERED_BYTES: u64 = 16 << 20;
+
+/// Weighs answers that are kept.
+#[derive(Clone, Debug)]
+pub struct Weight;
+
+impl Weighter<(RunId, u64), Bytes> for Weight {
+    fn weight(&self, _key: &(RunId, u64), answer: &Bytes) -> u64 {
+        answer.len() as u64 + 64
+    }
+}
 
 /// What handlers reach. A clone is cheap and the same.
 #[derive(Clone, Debug)]
@@ -27,6 +44,12 @@ pub struct Parts {
     pub workflows: Workflows,
     /// Runs of them.
     pub runs: Runs,
+    /// Plans of them.
+    pub orchestrator: Orchestrator,
+    /// Agents at work in them.
+    pub agent_steps: AgentSteps,
+    /// Things to build with.
+    pub entities: Entities,
     /// Models to ask.
     pub models: ModelRouter,
     /// Time, ids and chance.
@@ -43,6 +66,8 @@ pub struct Parts {
     pub draining: CancellationToken,
     /// One permit for each event stream.
     pub streams: Arc<Semaphore>,
+    /// Runs as they were answered lately, by their version.
+    pub rendered: Cache<(RunId, u64), Bytes, Weight>,
     /// The port that the server listens on.
     pub port: u16,
 }
@@ -55,6 +80,9 @@ impl App {
             workspaces: system.workspaces.clone(),
             workflows: system.workflows.clone(),
             runs: system.runs.clone(),
+            orchestrator: system.orchestrator.clone(),
+            agent_steps: system.agent_steps.clone(),
+            entities: system.entities.clone(),
             models: system.models.clone(),
             clock: system.shared.clock.clone(),
             store: Arc::clone(&system.shared.store),
@@ -62,6 +90,7 @@ impl App {
             control_token,
             draining: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(config.server.streams_max)),
+            rendered: Cache::with_weighter(4096, RENDERED_BYTES, Weight),
             port,
             config,
         }))

@@ -7,7 +7,9 @@ mod models;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use cendriix_actors::{kit::directory::Rest, model_router::openai};
+use cendriix_actors::{
+    kit::directory::Rest, model_router::openai, runs::grounds::Reachable, sandboxes::Mode,
+};
 use cendriix_persistence::redb;
 use figment::{
     Figment,
@@ -33,6 +35,10 @@ pub struct Config {
     pub egress: Egress,
     /// Which models can be asked.
     pub models: Models,
+    /// How commands of agents and tests are contained.
+    pub sandbox: Sandbox,
+    /// Which repositories on this machine may be worked on.
+    pub repositories: RepositoriesConfig,
     /// What is logged.
     pub log: Log,
 }
@@ -152,6 +158,44 @@ pub struct Egress {
     pub allow: Vec<String>,
 }
 
+/// How commands of agents and tests are contained.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sandbox {
+    /// How.
+    pub mode: SandboxMode,
+    /// The program whose `sandbox-exec` starts commands; this one when empty.
+    pub helper: PathBuf,
+}
+
+/// How commands are contained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxMode {
+    /// With the best that this machine has; refused where it has nothing.
+    #[default]
+    Local,
+    /// Not at all: commands have the rights of the server and the network.
+    None,
+}
+
+impl From<SandboxMode> for Mode {
+    fn from(mode: SandboxMode) -> Self {
+        match mode {
+            SandboxMode::Local => Self::Local,
+            SandboxMode::None => Self::None,
+        }
+    }
+}
+
+/// Which repositories on this machine may be worked on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RepositoriesConfig {
+    /// Folders; repositories below them may be named by path.
+    pub allow: Vec<PathBuf>,
+}
+
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -188,6 +232,8 @@ pub struct Flags {
     pub listen: Option<SocketAddr>,
     /// See [`Storage::data`].
     pub data: Option<PathBuf>,
+    /// See [`Sandbox::mode`].
+    pub sandbox: Option<SandboxMode>,
 }
 
 /// The configuration cannot be used.
@@ -230,9 +276,21 @@ impl Config {
             layers.merge(nested).extract().map_err(|error| ConfigError::Wrong(Box::new(error)))?;
         config.server.listen = flags.listen.unwrap_or(config.server.listen);
         config.storage.data = flags.data.clone().unwrap_or(config.storage.data);
+        config.sandbox.mode = flags.sandbox.unwrap_or(config.sandbox.mode);
         config.models.openai.take_usual(|name| std::env::var(name).ok());
         config.validate()?;
         Ok(config)
+    }
+
+    /// Which repositories on this machine may be worked on: all, where only those who run the server can ask
+    /// it.
+    pub fn reachable(&self) -> Reachable {
+        let AuthMode::Dev = self.auth.mode;
+        if self.repositories.allow.is_empty() && !self.auth.dev_allow_public {
+            Reachable::Everything
+        } else {
+            Reachable::Below(self.repositories.allow.clone())
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -3,7 +3,8 @@
 //! ```text
 //! data/store.redb      the database          data/keys/           signing keys (never in a backup)
 //! data/blobs/          large things          data/control.json    where the server listens (0600, while it
-//! runs)
+//! data/repositories/   projects (bare git)                        runs)
+//! data/trees/          work trees
 //! ```
 
 use std::{
@@ -61,6 +62,11 @@ impl DataDir {
     /// The database.
     pub fn store(&self) -> PathBuf {
         self.0.join("store.redb")
+    }
+
+    /// The repositories that the server keeps.
+    pub fn repositories(&self) -> PathBuf {
+        self.0.join("repositories")
     }
 
     /// Large things.

@@ -7,7 +7,8 @@ use cendriix_actors::{
     Settings, System,
     identity::tokens::{KeyError, Tokens},
     kit::Clock,
-    model_router,
+    sandboxes::Sandboxes,
+    system,
 };
 use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -56,7 +57,7 @@ pub enum StartError {
     },
     /// A supervisor did not start, or an endpoint for models is wrong.
     #[error("cannot start the actors: {0}")]
-    Actors(#[from] model_router::StartError),
+    Actors(#[from] system::StartError),
 }
 
 /// Closes the store once nobody else holds it, and the file can be opened again. Waits at most two seconds.
@@ -89,6 +90,11 @@ impl Server {
         let socket = socket.map_err(|source| StartError::Listen { addr: wanted, source })?;
         let addr = socket.local_addr().map_err(|source| StartError::Listen { addr: wanted, source })?;
         let store = Arc::new(RedbStore::open(&data.store(), &config.storage.options())?);
+        let helper = match &config.sandbox.helper {
+            helper if helper.as_os_str().is_empty() => std::env::current_exe().map_err(unusable)?,
+            helper => helper.clone(),
+        };
+        let sandboxes = Sandboxes::probe(helper).await;
         let clock = Clock::system();
         let control_token = format!("{:032x}{:032x}", clock.random(), clock.random());
         let settings = Settings {
@@ -97,6 +103,10 @@ impl Server {
             clock,
             tokens: Tokens::open(&data.keys())?,
             rest: (&config.rest).into(),
+            root: std::path::absolute(data.path()).map_err(unusable)?,
+            reachable: config.reachable(),
+            sandboxes,
+            mode: config.sandbox.mode.into(),
             models: (&config.models).into(),
         };
         let system = System::start(settings).await?;

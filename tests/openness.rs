@@ -23,6 +23,8 @@ struct World {
     workspace: String,
     workflow: String,
     run: String,
+    step: String,
+    entity: String,
 }
 
 impl World {
@@ -33,7 +35,19 @@ impl World {
         let workflow = owner.workflow(gated()).await;
         let body = json!({ "workflowId": workflow, "input": { "title": "t" } });
         let run = owner.post("/v1/runs", body).await.expect(201);
+        let agent = json!({ "name": "a", "nodes": [{ "id": "a", "type": "agent" }], "edges": [] });
+        let body = json!({ "workflowId": owner.workflow(agent).await, "input": { "title": "t" } });
+        let ground = text(&owner.post("/v1/runs", body).await.expect(201)["id"]);
+        let body = json!({ "runId": ground, "name": "n", "prompt": "p" });
+        let step = text(&owner.post("/v1/agent/steps", body).await.expect(201)["id"]);
+        let body = json!({ "workflowId": owner.chain(1).await, "input": { "n": 1 } });
+        let merged = text(&owner.post_and_wait("/v1/workflows/execute", body).await.expect(202)["id"]);
+        let promoted =
+            owner.post(&format!("/v1/runs/{merged}/promote-playbook"), json!({})).await.expect(201);
+        let entity = text(&promoted["playbook"]["id"]);
         Self {
+            step,
+            entity,
             workspace: text(&run["tenantId"]),
             workflow,
             run: text(&run["id"]),
@@ -49,7 +63,9 @@ impl World {
             .path
             .replace("{workspaceId}", &self.workspace)
             .replace("{workflowId}", &self.workflow)
-            .replace("{runId}", &self.run);
+            .replace("{runId}", &self.run)
+            .replace("{stepId}", &self.step)
+            .replace("{entityId}", &self.entity);
         let request = client.request(Method::from_bytes(route.method.as_bytes()).unwrap(), &path);
         Answer::of(if route.method == "GET" { request } else { request.json(&self.body(route)) }).await
     }
@@ -59,6 +75,11 @@ impl World {
             "/v1/runs" => json!({ "workflowId": self.workflow, "input": { "title": "t" } }),
             "/v1/workflows/execute" => json!({ "workflowId": self.workflow }),
             "/v1/model-router/complete" => json!({ "prompt": "hi" }),
+            "/v1/orchestrator/decompose" => {
+                json!({ "workflowId": self.workflow, "input": { "title": "t" } })
+            }
+            "/v1/orchestrator/estimate" => json!({ "plan": { "steps": [{ "id": "a" }] } }),
+            "/v1/agent/steps" => json!({ "runId": self.run, "name": "n", "prompt": "p" }),
             "/v1/workflows" => chain(1),
             "/v1/workspaces" => json!({ "name": "n" }),
             "/v1/workspaces/{workspaceId}/members" => json!({ "email": "x@example.com", "role": "viewer" }),
@@ -132,7 +153,7 @@ async fn a_role_that_is_too_low_is_forbidden_and_one_that_is_enough_is_not() {
 async fn things_of_another_workspace_do_not_exist() {
     let world = World::new().await;
     let other = world.server.login("stranger").await;
-    let ours = [&world.workspace, &world.workflow, &world.run];
+    let ours = [&world.workspace, &world.workflow, &world.run, &world.step, &world.entity];
     for route in tried() {
         let body = if route.method == "GET" { String::new() } else { world.body(route).to_string() };
         let names_ours = route.path.contains('{') || ours.iter().any(|id| body.contains(*id));

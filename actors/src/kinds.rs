@@ -9,6 +9,10 @@ pub const WORKSPACE: u8 = 2;
 pub const USER: u8 = 3;
 /// Workflows: kept.
 pub const WORKFLOW: u8 = 4;
+/// Agents at work on a step: living.
+pub const AGENT_STEP: u8 = 5;
+/// Skills, plugins, playbooks, policies and guardrails: kept.
+pub const ENTITY: u8 = 6;
 
 /// The row tables.
 pub mod space {
@@ -32,4 +36,8 @@ pub mod space {
     pub const IDEMPOTENCY: u8 = 9;
     /// Workspace, call → what it cost.
     pub const LEDGER: u8 = 10;
+    /// Run, agent step → its line in the list.
+    pub const AGENT_STEPS: u8 = 11;
+    /// Workspace, entity → its line in the list.
+    pub const ENTITIES: u8 = 12;
 }

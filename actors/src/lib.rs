@@ -15,6 +15,7 @@ pub mod audit;
 pub mod caller;
 pub mod content;
 pub mod egress;
+pub mod entities;
 pub mod error;
 #[cfg(test)]
 mod golden;
@@ -24,6 +25,8 @@ pub mod kinds;
 pub mod kit;
 pub mod metering;
 pub mod model_router;
+pub mod orchestrator;
+pub mod reason;
 pub mod repositories;
 pub mod runs;
 pub mod sandboxes;

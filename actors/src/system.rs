@@ -1,12 +1,15 @@
 //! Everything that runs on a node, put together.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use cendriix_persistence::{blobs::Blobs, placement::Alone, store::SharedStore};
-
+use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    agent_steps::{AgentSteps, live::Live, work::AgentWorld},
+    content::Contents,
+    entities::Entities as Kept,
     identity::{Identity, tokens::Tokens},
     kit::{
         Clock, Entities,
@@ -15,11 +18,17 @@ use crate::{
         sweeper::{self, Kinds},
         tasks::Tasks,
     },
-    model_router::{self, ModelRouter, Surroundings},
+    model_router::{self, ModelRouter, Surroundings, engine::Engine},
+    orchestrator::Orchestrator,
+    repositories::{self, Repositories},
     runs::{
-        Runs,
-        work::{Contents, RunWorld},
+        Reach, Runs,
+        brief::Briefs,
+        delivery::Delivery,
+        grounds::{Grounds, Reachable},
+        work::RunWorld,
     },
+    sandboxes::{Mode, Sandboxes},
     workflows::Workflows,
     workspaces::Workspaces,
 };
@@ -39,6 +48,28 @@ pub struct Settings {
     pub rest: Rest,
     /// Which models can be asked.
     pub models: model_router::Settings,
+    /// The data directory, where repositories and work trees are.
+    pub root: PathBuf,
+    /// Which repositories elsewhere may be named.
+    pub reachable: Reachable,
+    /// Where commands are run.
+    pub sandboxes: Sandboxes,
+    /// How they are contained.
+    pub mode: Mode,
+}
+
+/// The system cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A supervisor does not start.
+    #[error("cannot start the actors: {0}")]
+    Actors(#[from] ractor::SpawnErr),
+    /// The models cannot be used.
+    #[error(transparent)]
+    Models(#[from] model_router::StartError),
+    /// The repositories cannot be used.
+    #[error(transparent)]
+    Repositories(#[from] repositories::Failure),
 }
 
 /// Everything that runs on a node. A clone is the same.
@@ -52,50 +83,92 @@ pub struct System {
     pub workflows: Workflows,
     /// Runs of them.
     pub runs: Runs,
+    /// Plans of them.
+    pub orchestrator: Orchestrator,
+    /// Agents at work in them.
+    pub agent_steps: AgentSteps,
+    /// Things to build with.
+    pub entities: Kept,
     /// Models to ask.
     pub models: ModelRouter,
+    /// Where commands are run.
+    pub sandboxes: Sandboxes,
     /// What all entities share.
     pub shared: Shared,
 }
 
 /// How long work may take to end when the system stops.
 const STOP_WITHIN: Duration = Duration::from_secs(25);
+/// How long commands may take to be gone when the system stops.
+const COMMANDS_WITHIN: Duration = Duration::from_secs(5);
 
 impl System {
     /// Starts everything and takes up the work of before.
     ///
     /// # Errors
     ///
-    /// When a supervisor does not start, or a model's endpoint is wrong.
-    pub async fn start(settings: Settings) -> Result<Self, model_router::StartError> {
-        let Settings { store, blobs, clock, tokens, rest, models } = settings;
+    /// When a supervisor does not start, or models or repositories cannot be used.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let Settings { store, blobs, clock, tokens, rest, models, root, reachable, sandboxes, mode } =
+            settings;
         let placement: Arc<Alone> = Arc::new(Alone { epoch: store.epoch() });
-        let shared = Shared {
-            store: Arc::clone(&store),
-            placement: placement.clone(),
-            clock: clock.clone(),
-            hub: Hub::default(),
-            tasks: Tasks::default(),
-            kinds: Kinds::default(),
-            rest,
-            stop: CancellationToken::new(),
-        };
+        let shared = shared(&store, placement.clone(), &clock, rest);
         let around = Surroundings {
             clock: clock.clone(),
             store: Arc::clone(&store),
             tasks: shared.tasks.clone(),
             stop: shared.stop.clone(),
         };
-        let models = ModelRouter::start(&models, None, around).await?;
+        let models = ModelRouter::start(&models, Some(Arc::new(Engine)), around).await?;
+        let repositories = Repositories::new(root)?;
         let workspaces = Workspaces::new(Arc::clone(&store), placement.clone(), clock.clone());
         let identity =
             Identity::new(Arc::clone(&store), placement.clone(), clock.clone(), tokens, workspaces.clone());
-        let workflows = Workflows::new(Arc::clone(&store), placement, blobs.clone(), clock);
+        let kept = Kept::new(Arc::clone(&store), placement.clone(), blobs.clone(), clock.clone());
+        let workflows = Workflows::new(Arc::clone(&store), placement, blobs.clone(), clock.clone());
         let contents = Contents::new(store, blobs);
-        let world = Arc::new(RunWorld::new(contents.clone(), workflows.clone()));
-        let entities = Entities::start(shared.clone(), world).await?;
-        let runs = Runs::new(entities, workflows.clone(), contents);
-        let system = Self { identity, workspaces, workflows, runs, models, shared };
+        let agents = AgentWorld {
+            contents: contents.clone(),
+            briefs: Briefs::new(contents.clone(), workflows.clone()),
+            models: models.clone(),
+            repositories: repositories.clone(),
+            sandboxes: sandboxes.clone(),
+            mode,
+            clock: clock.clone(),
+            live: Live::default(),
+            trees: DashMap::new(),
+        };
+        let agent_steps = AgentSteps::start(&shared, agents).await?;
+        let orchestrator = Orchestrator::new(models.clone(), workflows.clone(), clock.clone());
+        let delivery = Delivery {
+            contents: contents.clone(),
+            repositories: repositories.clone(),
+            sandboxes: sandboxes.clone(),
+            mode,
+            models: models.clone(),
+            clock,
+        };
+        let world = RunWorld::new(contents.clone(), workflows.clone(), agent_steps.clone(), delivery.clone());
+        let reach = Reach {
+            workflows: workflows.clone(),
+            contents,
+            orchestrator: orchestrator.clone(),
+            grounds: Grounds::new(repositories, reachable),
+            delivery,
+        };
+        let runs = Runs::new(Entities::start(shared.clone(), Arc::new(world)).await?, reach);
+        let system = Self {
+            identity,
+            workspaces,
+            workflows,
+            runs,
+            orchestrator,
+            agent_steps,
+            entities: kept,
+            models,
+            sandboxes,
+            shared,
+        };
         let background = system.shared.clone();
         system.shared.tasks.spawn("resume", async move { sweeper::resume(&background).await });
         let background = system.shared.clone();
@@ -109,6 +182,22 @@ impl System {
         if tokio::time::timeout(STOP_WITHIN, self.shared.kinds.stop()).await.is_err() {
             tracing::warn!("some entities did not end in time; they wake from disk");
         }
+        if !self.sandboxes.close(COMMANDS_WITHIN).await {
+            tracing::warn!("some commands did not end in time");
+        }
         self.models.stop();
+    }
+}
+
+fn shared(store: &SharedStore, placement: Arc<Alone>, clock: &Clock, rest: Rest) -> Shared {
+    Shared {
+        store: Arc::clone(store),
+        placement,
+        clock: clock.clone(),
+        hub: Hub::default(),
+        tasks: Tasks::default(),
+        kinds: Kinds::default(),
+        rest,
+        stop: CancellationToken::new(),
     }
 }

@@ -82,6 +82,10 @@ ids! {
     RunId,
     /// A gate of a run, where a person decides.
     GateId,
+    /// An agent at work on one step of a run.
+    AgentStepId,
+    /// A skill, plugin, playbook, policy or guardrail.
+    EntityId,
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@
 //! side can change alone.
 #![warn(missing_docs)]
 
+pub mod agent_steps;
+pub mod entities;
 pub mod error;
 pub mod identity;
 pub mod ids;
 pub mod json;
 pub mod model_router;
 pub mod money;
+pub mod orchestrator;
 pub mod page;
 pub mod runs;
 pub mod time;

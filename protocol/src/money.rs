@@ -20,6 +20,11 @@ impl MicroUsd {
         self.0 as f64 / 1e6
     }
 
+    /// Whether it is nothing.
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// The nearest amount to a number of dollars; `None` when it is negative, not finite or above [`MAX`].
     #[expect(
         clippy::cast_possible_truncation,

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{ids::WorkflowId, time::Timestamp, workspaces::Role};
+use crate::{
+    agent_steps::StepPolicy, ids::WorkflowId, runs::RepositoryRef, time::Timestamp, workspaces::Role,
+};
 
 /// The most nodes a workflow can have.
 pub const NODES_MAX: usize = 10_000;
@@ -49,6 +51,50 @@ pub enum NodeKind {
         #[schema(minimum = 1, maximum = 2_592_000)]
         timeout_seconds: Option<u32>,
     },
+    /// An agent at work on the repository, in a tree of its own.
+    Agent {
+        /// What it is to do, 1 byte to 64 KiB. `{{ inputs.title }}` and `{{ steps.plan.output }}` are
+        /// replaced by those values. The ticket itself when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prompt: Option<String>,
+        /// The part it plays, such as `dev`, `qa`, `sre` or `security`; `dev` when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+        /// The id of the model to ask first; the router picks when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+        /// What it may use up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<StepPolicy>,
+        /// Whether the planner makes steps of the ticket that take the place of this node; at most one node
+        /// of a workflow.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        decompose: bool,
+    },
+    /// After all steps: the repository's own tests. Red ones lead back to a step that mends them, twice at
+    /// most.
+    RunTests {
+        /// The command, run by `sh -c` at the top of the repository; found out from its files when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(max_length = 4096)]
+        command: Option<String>,
+    },
+    /// After the tests: a review of the whole change. Blocking findings lead back to a step that mends them.
+    Review {
+        /// The id of the model to ask first; the router picks when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+    },
+    /// Last: the change is shown on a branch, and merged into the main branch.
+    Merge {
+        /// Whether a person must approve the commit before it is merged.
+        #[serde(default = "yes")]
+        approval: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl NodeKind {
@@ -57,6 +103,10 @@ impl NodeKind {
         match self {
             Self::Transform { .. } => "transform",
             Self::ApprovalGate { .. } => "approval-gate",
+            Self::Agent { .. } => "agent",
+            Self::RunTests { .. } => "run-tests",
+            Self::Review { .. } => "review",
+            Self::Merge { .. } => "merge",
         }
     }
 }
@@ -153,4 +203,7 @@ pub struct Execute {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub input: Value,
+    /// The repository that its agents work on; the workspace's project `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositoryRef>,
 }

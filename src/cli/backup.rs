@@ -1,7 +1,8 @@
 //! `backup`, `restore` and `verify`.
 //!
-//! A backup is one tar archive: `manifest.json`, a consistent copy of the database, then the blobs. Signing
-//! keys are left out, so a restored server signs with a new key and everybody logs in again.
+//! A backup is one tar archive: `manifest.json`, a consistent copy of the database, then the blobs, then the
+//! repositories that the server keeps. Signing keys are left out, so a restored server signs with a new key
+//! and everybody logs in again. Repositories that users have elsewhere are theirs to keep.
 
 use std::{
     fs,
@@ -9,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cendriix_actors::repositories::Repositories;
 use cendriix_persistence::{
     StoreError,
     redb::{self, FORMAT, RedbStore},
@@ -23,6 +25,7 @@ use crate::{Config, data_dir::DataDir};
 const MANIFEST: &str = "manifest.json";
 const DATABASE: &str = "store.redb";
 const BLOBS: &str = "blobs";
+const REPOSITORIES: &str = "repositories";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
@@ -72,9 +75,9 @@ pub async fn write(store: &dyn Store, data: &DataDir, to: &Path) -> Result<u64, 
     let copy = data.path().join(format!("backup-{}.redb", std::process::id()));
     drop(fs::remove_file(&copy));
     let copied = store.copy(&copy).await;
-    let (blobs, target, source) = (data.blobs(), to.to_owned(), copy.clone());
+    let (data, target, source) = (data.clone(), to.to_owned(), copy.clone());
     let packed = match copied {
-        Ok(()) => tokio::task::spawn_blocking(move || pack(&source, &blobs, &target)).await,
+        Ok(()) => tokio::task::spawn_blocking(move || pack(&source, &data, &target)).await,
         Err(error) => Ok(Err(error.into())),
     };
     drop(fs::remove_file(&copy));
@@ -83,7 +86,7 @@ pub async fn write(store: &dyn Store, data: &DataDir, to: &Path) -> Result<u64, 
     })
 }
 
-fn pack(database: &Path, blobs: &Path, to: &Path) -> Result<u64, BackupError> {
+fn pack(database: &Path, data: &DataDir, to: &Path) -> Result<u64, BackupError> {
     let failed = || io_error(format!("cannot write {}", to.display()));
     let draft = to.with_extension("partial");
     let file = fs::File::create(&draft).map_err(failed())?;
@@ -96,8 +99,11 @@ fn pack(database: &Path, blobs: &Path, to: &Path) -> Result<u64, BackupError> {
     header.set_mode(0o600);
     archive.append_data(&mut header, MANIFEST, manifest.as_slice()).map_err(failed())?;
     archive.append_path_with_name(database, DATABASE).map_err(failed())?;
-    if blobs.is_dir() {
-        archive.append_dir_all(BLOBS, blobs).map_err(failed())?;
+    if data.blobs().is_dir() {
+        archive.append_dir_all(BLOBS, data.blobs()).map_err(failed())?;
+    }
+    if data.repositories().is_dir() {
+        append_repositories(&mut archive, &data.repositories()).map_err(failed())?;
     }
     let mut file = archive.into_inner().map_err(failed())?;
     file.flush().map_err(failed())?;
@@ -105,6 +111,39 @@ fn pack(database: &Path, blobs: &Path, to: &Path) -> Result<u64, BackupError> {
     let bytes = file.get_ref().metadata().map_err(failed())?.len();
     fs::rename(&draft, to).map_err(failed())?;
     Ok(bytes)
+}
+
+/// Copies repositories that may be written to meanwhile: of each folder first what leads to objects, then the
+/// objects. Objects are never changed, so whatever a reference led to when it was copied is copied after it.
+fn append_repositories<W: io::Write>(archive: &mut tar::Builder<W>, root: &Path) -> io::Result<()> {
+    let mut folders = vec![(PathBuf::from(REPOSITORIES), root.to_owned())];
+    while let Some((name, folder)) = folders.pop() {
+        archive.append_dir(&name, &folder)?;
+        let mut later = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let (path, name) = (entry.path(), name.join(entry.file_name()));
+            let is_passing = path.extension().is_some_and(|end| end == "lock") || is_draft(&path);
+            if entry.file_type()?.is_dir() {
+                later.push((name, path));
+            } else if !is_passing {
+                match archive.append_path_with_name(&path, &name) {
+                    // A reference may have been removed since the folder was listed.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+                    appended => appended?,
+                }
+            }
+        }
+        // The last one is taken first: objects come after everything else.
+        later.sort_by_key(|(name, _)| !name.ends_with("objects"));
+        folders.extend(later);
+    }
+    Ok(())
+}
+
+/// Whether a file is an object that is still being written.
+fn is_draft(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("tmp_"))
 }
 
 /// Takes a backup: of the server that runs on the data directory, or of the directory itself.
@@ -169,6 +208,9 @@ fn place(from: &Path, draft: &Path, data: &DataDir) -> Result<(), BackupError> {
     if draft.join(BLOBS).is_dir() {
         fs::rename(draft.join(BLOBS), data.blobs()).map_err(failed)?;
     }
+    if draft.join(REPOSITORIES).is_dir() {
+        fs::rename(draft.join(REPOSITORIES), data.repositories()).map_err(failed)?;
+    }
     Ok(())
 }
 
@@ -179,7 +221,11 @@ pub(super) async fn verify(config: &Config, json: bool) -> Done {
         return Err(Failure::with(4, format!("{} holds no data", data.path().display())));
     }
     let store = RedbStore::open(&data.store(), &config.storage.options()).map_err(Failure::new)?;
-    let report = cendriix_actors::verify::verify(&store).await.map_err(Failure::new)?;
+    let root = std::path::absolute(data.path()).map_err(Failure::new)?;
+    let repositories = data.repositories().exists().then(|| Repositories::new(root)).transpose();
+    let repositories = repositories.map_err(Failure::new)?;
+    let proof = cendriix_actors::verify::verify(&store, repositories.as_ref()).await.map_err(Failure::new)?;
+    let report = &proof.report;
     if json {
         output::line(
             &json!({
@@ -187,6 +233,8 @@ pub(super) async fn verify(config: &Config, json: bool) -> Done {
                 "entities": report.entities,
                 "journalEntries": report.journal_entries,
                 "auditEntries": report.audit_entries,
+                "ledgerRows": proof.ledger_rows,
+                "checkpoints": proof.checkpoints,
                 "faults": report.faults,
             })
             .to_string(),
@@ -196,10 +244,13 @@ pub(super) async fn verify(config: &Config, json: bool) -> Done {
             output::line(fault);
         }
         output::line(&format!(
-            "{} entities, {} journal entries and {} audit entries looked at: {}",
+            "{} entities, {} journal entries, {} audit entries, {} ledger rows and {} checkpoints \
+             looked at: {}",
             report.entities,
             report.journal_entries,
             report.audit_entries,
+            proof.ledger_rows,
+            proof.checkpoints,
             if report.faults.is_empty() { "all sound" } else { "NOT SOUND" }
         ));
     }

@@ -19,7 +19,7 @@ use crate::{
 const WITHIN: Duration = Duration::from_secs(90);
 
 /// A client that is logged in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,

@@ -2,19 +2,25 @@
 
 pub mod backup;
 mod client;
+mod gates;
+mod live;
 mod output;
+mod run;
 mod runs;
 mod sandbox_exec;
 mod serve;
+mod session;
+mod stream;
+mod ticket;
 mod workflows;
 
 use std::{fmt::Display, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use self::client::Client;
+use self::session::Session;
 use crate::{
-    config::{Config, Flags, Log},
+    config::{Config, Flags, Log, SandboxMode},
     telemetry,
 };
 
@@ -36,6 +42,9 @@ struct Cli {
     /// The token to talk to it with; the local operator logs in when absent
     #[arg(long, global = true, env = "CENDRIIX_TOKEN", value_name = "JWT", hide_env_values = true)]
     token: Option<String>,
+    /// How commands of agents and tests are contained, where this command starts the server
+    #[arg(long, global = true, value_name = "HOW")]
+    sandbox: Option<SandboxMode>,
     /// Print JSON, for scripts
     #[arg(long, global = true)]
     json: bool,
@@ -43,6 +52,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a ticket: plan it, have agents do it, test, review and merge it
+    Run(run::Arguments),
     /// Run the server
     Serve(Serve),
     /// See and steer runs
@@ -127,15 +138,31 @@ fn ended(done: Done) -> ExitCode {
 
 async fn run(cli: Cli) -> Done {
     let serves = if let Command::Serve(serve) = &cli.command { Some(serve.listen) } else { None };
-    let flags = Flags { config: cli.config.clone(), listen: serves.flatten(), data: cli.data.clone() };
+    let flags = Flags {
+        config: cli.config.clone(),
+        listen: serves.flatten(),
+        data: cli.data.clone(),
+        sandbox: cli.sandbox,
+    };
     let config = Config::load(&flags).map_err(|error| Failure::with(2, error))?;
     let quiet = Log { level: "warn".to_owned(), ..config.log.clone() };
     telemetry::start(if serves.is_some() { &config.log } else { &quiet });
-    let client = || Client::connect(&config, cli.server.as_deref(), cli.token.clone());
+    let (url, token) = (cli.server.as_deref(), cli.token.clone());
     match cli.command {
+        Command::Run(arguments) => run::run(arguments, &config, url, token, cli.json).await,
         Command::Serve(_) => serve::run(config).await,
-        Command::Runs(command) => runs::run(command, &client().await?, cli.json).await,
-        Command::Workflows(command) => workflows::run(command, &client().await?, cli.json).await,
+        Command::Runs(command) => {
+            let session = Session::open(&config, url, token, false).await?;
+            let done = runs::run(command, &session.client, cli.json).await;
+            session.close().await;
+            done
+        }
+        Command::Workflows(command) => {
+            let session = Session::open(&config, url, token, false).await?;
+            let done = workflows::run(command, &session.client, cli.json).await;
+            session.close().await;
+            done
+        }
         Command::Backup { to } => backup::take(&config, &to).await,
         Command::Restore { from } => backup::restore(&config, &from),
         Command::Verify => backup::verify(&config, cli.json).await,

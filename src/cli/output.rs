@@ -1,6 +1,6 @@
 //! What the command line prints: results to stdout, messages to stderr.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 /// Prints a line of the result. A reader that went away is no error.
 pub(super) fn line(text: &str) {
@@ -21,6 +21,57 @@ pub(super) fn error(text: &str) {
 /// Whether a person sees the result.
 pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Whether a person sees the result and can answer.
+pub(super) fn is_dialogue() -> bool {
+    io::stdout().is_terminal() && io::stdin().is_terminal()
+}
+
+/// Prints a line that may have our own colours in it; of others' text it holds only what [`plain`] leaves.
+pub(super) fn told(text: &str) {
+    line(text.trim_end());
+}
+
+/// Asks the person at the terminal for a line; `None` when they close it.
+pub(super) async fn ask(question: &str) -> Option<String> {
+    let question = question.to_owned();
+    let asked = tokio::task::spawn_blocking(move || {
+        drop(write!(io::stdout().lock(), "{question}"));
+        drop(io::stdout().lock().flush());
+        let mut answer = String::new();
+        match io::stdin().lock().read_line(&mut answer) {
+            Ok(1..) => Some(answer),
+            Ok(0) | Err(_) => None,
+        }
+    });
+    asked.await.ok().flatten()
+}
+
+/// Colours, where a person sees them and wants them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint(bool);
+
+impl Paint {
+    pub(super) const BOLD: &str = "1";
+    pub(super) const DIM: &str = "2";
+    pub(super) const RED: &str = "31";
+    pub(super) const GREEN: &str = "32";
+    pub(super) const CYAN: &str = "36";
+
+    /// Colours of what goes to stdout; none where it is no terminal or `NO_COLOR` is set.
+    pub(super) fn of_stdout() -> Self {
+        Self(is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+    }
+
+    /// A text in a colour; the empty one is none.
+    pub(super) fn with(self, colour: &str, text: &str) -> String {
+        if self.0 && !colour.is_empty() {
+            format!("\u{1b}[{colour}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
 }
 
 /// A table with a heading, its columns as wide as they need to be.

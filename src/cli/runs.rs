@@ -1,15 +1,18 @@
 //! `runs`: sees and steers runs.
 
 use cendriix_protocol::{
+    agent_steps::AgentSteps,
     ids::{GateId, RunId},
-    runs::{Approve, Reject, Resolution, Retry, Run, RunEvent, RunEventKind, Runs, Status, StepStatus, Why},
+    runs::{
+        Approve, Reject, Resolution, Retry, Run, RunDiff, RunEvent, RunEventKind, Runs, Status, StepStatus,
+        Why,
+    },
 };
 use clap::{Subcommand, ValueEnum};
-use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Done, Failure, client::Client, output};
+use super::{Done, Failure, client::Client, gates, live::Live, output};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -34,6 +37,19 @@ pub(super) enum Command {
         /// Show only events after this one
         #[arg(long, default_value_t = 0)]
         after: u64,
+    },
+    /// Show what a run has changed so far
+    Diff {
+        /// The run's id
+        id: RunId,
+        /// Only which files, and by how many lines
+        #[arg(long)]
+        stat: bool,
+    },
+    /// List the agents' steps of a run
+    Steps {
+        /// The run's id
+        id: RunId,
     },
     /// Say why a run is where it is and what it waits for
     Why {
@@ -101,6 +117,8 @@ pub(super) async fn run(command: Command, client: &Client, json: bool) -> Done {
         }
         Command::Get { id } => print(&client.get(&format!("/runs/{id}")).await?, json),
         Command::Watch { id, after } => watch(client, id, after, json).await,
+        Command::Diff { id, stat } => diff(client, id, stat, json).await,
+        Command::Steps { id } => steps(client, id, json).await,
         Command::Why { id } => {
             let why: Why = client.get(&format!("/runs/{id}/why")).await?;
             if json {
@@ -132,6 +150,39 @@ async fn ask(client: &Client, id: RunId, action: &str, body: &(impl Serialize + 
 /// Prints a value as JSON.
 pub(super) fn print_json(value: &impl Serialize) -> Done {
     output::line(&serde_json::to_string_pretty(value).map_err(Failure::new)?);
+    Ok(0)
+}
+
+async fn diff(client: &Client, id: RunId, stat: bool, json: bool) -> Done {
+    let diff: RunDiff = client.get(&format!("/runs/{id}/diff")).await?;
+    match (json, stat) {
+        (true, _) => return print_json(&diff),
+        (false, true) => gates::stat(&diff),
+        (false, false) => gates::show_diff(&diff, None),
+    }
+    Ok(0)
+}
+
+async fn steps(client: &Client, id: RunId, json: bool) -> Done {
+    let page: AgentSteps = client.get(&format!("/agent/runs/{id}/steps")).await?;
+    if json {
+        return print_json(&page);
+    }
+    if page.steps.is_empty() {
+        output::note("no agent has worked in this run");
+    }
+    let rows = page.steps.iter().map(|step| {
+        vec![
+            step.id.to_string(),
+            step.node_id.clone().unwrap_or_else(|| "-".to_owned()),
+            format!("{:?}", step.status).to_lowercase(),
+            format!("{} turns", step.turn_count),
+            format!("{} tokens", step.total_tokens),
+            step.cost_usd.to_string(),
+            output::plain(&step.name),
+        ]
+    });
+    output::table(&["ID", "STEP", "STATUS", "TURNS", "TOKENS", "COST", "NAME"], &rows.collect::<Vec<_>>());
     Ok(0)
 }
 
@@ -202,49 +253,16 @@ pub(super) async fn watch(client: &Client, id: RunId, after: u64, json: bool) ->
     }
 }
 
-async fn follow(client: &Client, id: RunId, mut after: u64, json: bool) -> Done {
-    let mut tries = 0_u32;
-    loop {
-        let before = after;
-        match read_events(client, id, &mut after, json).await {
-            Ok(Some(code)) => return Ok(code),
-            Err(failure) if tries == 0 && after == 0 => return Err(failure),
-            Err(failure) if tries >= 30 => return Err(failure),
-            // The server went away in the middle: what is missing comes with the next connection.
-            Ok(None) | Err(_) => (),
-        }
-        tries = if after > before { 0 } else { tries + 1 };
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    }
-}
-
-async fn read_events(client: &Client, id: RunId, after: &mut u64, json: bool) -> Result<Option<u8>, Failure> {
-    let response = client.stream(&format!("/workflow-runs/{id}/stream"), *after).await?;
-    let mut chunks = response.bytes_stream();
-    let mut buffer = String::new();
-    let mut partial = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        let Ok(chunk) = chunk else { return Ok(None) };
-        partial.extend_from_slice(&chunk);
-        let valid = match std::str::from_utf8(&partial) {
-            Ok(text) => text.len(),
-            Err(error) => error.valid_up_to(),
-        };
-        buffer.push_str(&String::from_utf8_lossy(&partial[..valid]));
-        partial.drain(..valid);
-        while let Some((message, rest)) = buffer.split_once("\n\n") {
-            let data: String = message.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-            let event = serde_json::from_str::<RunEvent>(&data).ok();
-            buffer = rest.to_owned();
-            let Some(event) = event else { continue };
-            *after = event.seq;
-            tell(&event, json)?;
-            if let Some(code) = ended(client, &event, json).await? {
-                return Ok(Some(code));
-            }
+async fn follow(client: &Client, id: RunId, after: u64, json: bool) -> Done {
+    let mut live = Live::of(client, id, after, json);
+    while let Some(event) = live.next().await? {
+        if let Some(code) = ended(client, &event, json).await? {
+            return Ok(code);
         }
     }
-    Ok(None)
+    let run: Run = client.get(&format!("/runs/{id}")).await?;
+    print(&run, json)?;
+    Ok(u8::from(matches!(run.status, Status::Failed | Status::Cancelled)))
 }
 
 /// The exit code, once the run has ended or nobody here can answer its gate.
@@ -270,42 +288,4 @@ async fn ended(client: &Client, event: &RunEvent, json: bool) -> Result<Option<u
     output::note("the run waits at a gate and nobody here can answer it; approve it with:");
     output::note(&format!("  cendriix runs approve {run} --gate {gate}"));
     Ok(Some(6))
-}
-
-fn tell(event: &RunEvent, json: bool) -> Result<(), Failure> {
-    if json {
-        output::line(&serde_json::to_string(event).map_err(Failure::new)?);
-        return Ok(());
-    }
-    let said = match &event.kind {
-        RunEventKind::RunCreated { title } => format!("created: {title}"),
-        RunEventKind::RunStatusChanged { status, .. } => format!("{status}"),
-        RunEventKind::NodeRunStarted { node_id, .. } => format!("  ▶ {node_id}"),
-        RunEventKind::NodeRunCompleted { node_id, output, .. } => match output {
-            Some(output) => format!("  ✓ {node_id} = {output}"),
-            None => format!("  ✓ {node_id}"),
-        },
-        RunEventKind::NodeRunFailed { node_id, error, .. } => format!("  ✗ {node_id}: {}", error.message),
-        RunEventKind::GateOpened { gate } => {
-            format!(
-                "  ? {} (until {})\n    cendriix runs approve {} --gate {}",
-                gate.subject, gate.expires_at, event.run_id, gate.id
-            )
-        }
-        RunEventKind::GateClosed { decision, note, .. } => match note {
-            Some(note) => format!("  {decision}: {note}"),
-            None => format!("  {decision}"),
-        },
-        RunEventKind::RunCancelRequested { .. } => "cancelling".to_owned(),
-        RunEventKind::RunRetried { attempt, from_step_id } => match from_step_id {
-            Some(step) => format!("attempt {attempt}, from {step} on"),
-            None => format!("attempt {attempt}"),
-        },
-        RunEventKind::RunCompleted { status, reason, .. } => match reason {
-            Some(reason) => format!("{status}: {}", reason.message),
-            None => format!("{status}"),
-        },
-    };
-    output::line(&output::plain(&said));
-    Ok(())
 }

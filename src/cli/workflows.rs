@@ -74,8 +74,9 @@ pub(super) async fn run(command: Command, client: &Client, json: bool) -> Done {
         Command::Execute { id, input, detach } => {
             let input: Value = serde_json::from_str(&input)
                 .map_err(|error| Failure::with(2, format!("--input is no JSON: {error}")))?;
-            let run: Run =
-                client.post("/workflows/execute", &Execute { workflow_id: id, input }, None).await?;
+            let run: Run = client
+                .post("/workflows/execute", &Execute { workflow_id: id, input, repository: None }, None)
+                .await?;
             if detach { runs::print(&run, json) } else { runs::watch(client, run.id, 0, json).await }
         }
     }

@@ -52,7 +52,12 @@ impl<T: DeserializeOwned + Send> FromRequest<App> for Body<T> {
 
 /// A JSON body that may be left out.
 #[derive(Clone, Debug)]
-pub struct MaybeBody<T>(pub T);
+pub struct MaybeBody<T> {
+    /// What it says; the default when there is none.
+    pub value: T,
+    /// Its bytes, for the digest of an idempotency key.
+    pub bytes: Bytes,
+}
 
 impl<T: DeserializeOwned + Default + Send> FromRequest<App> for MaybeBody<T> {
     type Rejection = ApiError;
@@ -64,12 +69,12 @@ impl<T: DeserializeOwned + Default + Send> FromRequest<App> for MaybeBody<T> {
         }
         let bytes = read(request, app).await?;
         if bytes.is_empty() {
-            return Ok(Self(T::default()));
+            return Ok(Self { value: T::default(), bytes });
         }
         if !typed {
             return Err(no_json());
         }
-        parse(&bytes).map(Self)
+        Ok(Self { value: parse(&bytes)?, bytes })
     }
 }
 

@@ -1,12 +1,15 @@
 //! The router: one line per area, in the order of the API reference.
 
+mod agent_steps;
 pub mod caller;
+mod entities;
 pub mod error;
 pub mod extract;
 mod identity;
 pub mod listener;
 mod model_router;
 mod operations;
+mod orchestrator;
 mod request;
 mod runs;
 mod sse;
@@ -51,8 +54,11 @@ fn areas(limits: &Server) -> OpenApiRouter<App> {
         .merge(identity::routes())
         .merge(workspaces::routes())
         .merge(runs::routes())
+        .merge(orchestrator::routes())
+        .merge(agent_steps::routes())
         .merge(model_router::routes())
-        .merge(workflows::routes(limits.workflow_bytes_max));
+        .merge(workflows::routes(limits.workflow_bytes_max))
+        .merge(entities::routes());
     OpenApiRouter::with_openapi(Document::openapi())
         .nest("/v1", v1)
         .merge(identity::well_known())

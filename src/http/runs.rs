@@ -2,12 +2,14 @@
 
 use axum::{
     Json,
+    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use cendriix_actors::{
     caller,
+    idempotency::Claim,
     kit::Shown,
     runs::{
         self, Command, INPUT_MAX, NewRun,
@@ -15,9 +17,13 @@ use cendriix_actors::{
     },
 };
 use cendriix_protocol::{
+    entities::Promoted,
     error::{ErrorBody, FieldErrors},
     ids::RunId,
-    runs::{Approve, CreateRun, Lifecycle, Reject, Resolution, Retry, Run, RunEvent, Runs, RunsQuery, Why},
+    runs::{
+        Approve, CreateRun, Lifecycle, Reject, Resolution, Retry, Run, RunDiff, RunEvent, Runs, RunsQuery,
+        Why,
+    },
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -42,7 +48,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(cancel))
         .routes(routes!(retry))
         .routes(routes!(lifecycle))
+        .routes(routes!(diff))
         .routes(routes!(why))
+        .routes(routes!(promote))
         .routes(routes!(stream))
 }
 
@@ -67,19 +75,22 @@ async fn create(
     body: Body<CreateRun>,
 ) -> ApiResult<Response> {
     let claim = claim(&headers, &caller, "createRun", &body.bytes)?;
-    let CreateRun { workflow_id, input } = body.value;
-    check(&input.title, &input.body)?;
+    let CreateRun { workflow_id, input, repository, model } = body.value;
+    check_ticket(&input.title, &input.body)?;
     let new = NewRun {
         workflow: workflow_id,
         title: Some(input.title.trim().to_owned()),
         input: json!({ "title": input.title, "body": input.body }),
         advancing: false,
+        repository,
+        model,
     };
     let shown = app.runs.create(&caller, new, claim).await?;
     created(&app, &caller, &HeaderMap::new(), StatusCode::CREATED, shown).await
 }
 
-fn check(title: &str, body: &str) -> ApiResult<()> {
+/// Looks at the bounds of a ticket.
+pub(super) fn check_ticket(title: &str, body: &str) -> ApiResult<()> {
     let mut errors = FieldErrors::new();
     let length = title.chars().count();
     if title.trim().is_empty() || length > 300 {
@@ -121,6 +132,22 @@ async fn answer(app: &App, shown: &Shown<runs::Run>) -> ApiResult<impl IntoRespo
     Ok(([(header::ETAG, format!("\"v{}\"", shown.version))], Json(run)))
 }
 
+/// Answers with a run as it was answered before, if it was: what is shown follows from its version alone.
+async fn answer_again(app: &App, shown: &Shown<runs::Run>) -> ApiResult<impl IntoResponse + use<>> {
+    let version = (shown.machine.id, shown.version);
+    let body = if let Some(body) = app.rendered.get(&version) {
+        body
+    } else {
+        let run = app.runs.show(shown).await?;
+        // Types of the protocol have no maps but those with string keys, so they can always be written.
+        let body = Bytes::from(serde_json::to_vec(&run).unwrap_or_default());
+        app.rendered.insert(version, body.clone());
+        body
+    };
+    let kind = (header::CONTENT_TYPE, "application/json".to_owned());
+    Ok(([kind, (header::ETAG, format!("\"v{}\"", shown.version))], body))
+}
+
 /// Lists the workspace's runs, newest first.
 #[utoipa::path(get, path = "/runs", operation_id = "listRuns", tag = "runs", params(RunsQuery),
     responses(
@@ -143,13 +170,15 @@ async fn list(State(app): State<App>, caller: Caller, query: Params<RunsQuery>) 
         (status = 404, description = "There is no such run.", body = ErrorBody)))]
 async fn get(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) -> ApiResult<impl IntoResponse> {
     let shown = app.runs.get(&caller, id).await?;
-    answer(&app, &shown).await
+    answer_again(&app, &shown).await
 }
 
 /// Advances a planned run into execution. With `Prefer: wait=N` it answers when the run rests, or after N
 /// seconds.
 #[utoipa::path(post, path = "/runs/{runId}/advance", operation_id = "advanceRun", tag = "runs",
     params(("runId" = String, Path, format = Uuid, description = "The run."),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect once \
+            in 24 hours."),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the run rests, or after N \
             seconds (60 at most).")),
     responses(
@@ -157,21 +186,28 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) -> ApiRe
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 403, description = "The caller's role is too low.", body = ErrorBody),
         (status = 404, description = "There is no such run.", body = ErrorBody),
-        (status = 409, description = "The run is not `planned`.", body = ErrorBody)))]
+        (status = 409, description = "The run is not `planned`.", body = ErrorBody),
+        (status = 422, description = "The Idempotency-Key is wrong.", body = ErrorBody)))]
 async fn advance(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id<RunId>,
     headers: HeaderMap,
 ) -> ApiResult<impl IntoResponse> {
-    let shown = app.runs.command(&caller, id, Command::Advance).await?;
+    let claim = action(&headers, &caller, "advanceRun", id, &[])?;
+    let shown = app.runs.command(&caller, id, Command::Advance, claim).await?;
     answer(&app, &rested(&app, &caller, &headers, shown).await?).await
 }
 
-/// Approves a gate of a run; which one may be left out while exactly one is open.
+/// Approves a gate of a run; which one may be left out while exactly one is open. With `Prefer: wait=N` it
+/// answers when the run rests, or after N seconds.
 #[utoipa::path(post, path = "/runs/{runId}/approve", operation_id = "approveRun", tag = "runs",
     request_body = Option<Approve>,
-    params(("runId" = String, Path, format = Uuid, description = "The run.")),
+    params(("runId" = String, Path, format = Uuid, description = "The run."),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect once \
+            in 24 hours."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the run rests, or after N \
+            seconds (60 at most).")),
     responses(
         (status = 200, description = "The run.", body = Run),
         (status = 400, description = "The body is no JSON.", body = ErrorBody),
@@ -188,22 +224,27 @@ async fn approve(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id<RunId>,
+    headers: HeaderMap,
     body: MaybeBody<Option<Approve>>,
 ) -> ApiResult<impl IntoResponse> {
-    let Approve { note, gate_id: gate, resolution } = body.0.unwrap_or_default();
+    let claim = action(&headers, &caller, "approveRun", id, &body.bytes)?;
+    let Approve { note, gate_id: gate, resolution } = body.value.unwrap_or_default();
     short("note", note.as_deref())?;
     let resolution = resolution.map(|resolution| match resolution {
         Resolution::Happened => state::Resolution::Happened,
         Resolution::Repeat => state::Resolution::Repeat,
     });
     let command = Command::Approve { gate, note, resolution, role: caller.role };
-    answer(&app, &app.runs.command(&caller, id, command).await?).await
+    let shown = app.runs.command(&caller, id, command, claim).await?;
+    answer(&app, &rested(&app, &caller, &headers, shown).await?).await
 }
 
 /// Denies a gate of a run, which then fails with the reason `gate_denied`.
 #[utoipa::path(post, path = "/runs/{runId}/reject", operation_id = "rejectRun", tag = "runs",
     request_body = Option<Reject>,
-    params(("runId" = String, Path, format = Uuid, description = "The run.")),
+    params(("runId" = String, Path, format = Uuid, description = "The run."),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect once \
+            in 24 hours.")),
     responses(
         (status = 200, description = "The run.", body = Run),
         (status = 400, description = "The body is no JSON.", body = ErrorBody),
@@ -220,12 +261,25 @@ async fn reject(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id<RunId>,
+    headers: HeaderMap,
     body: MaybeBody<Option<Reject>>,
 ) -> ApiResult<impl IntoResponse> {
-    let Reject { reason, gate_id: gate } = body.0.unwrap_or_default();
+    let claim = action(&headers, &caller, "rejectRun", id, &body.bytes)?;
+    let Reject { reason, gate_id: gate } = body.value.unwrap_or_default();
     short("reason", reason.as_deref())?;
     let command = Command::Reject { gate, reason, role: caller.role };
-    answer(&app, &app.runs.command(&caller, id, command).await?).await
+    answer(&app, &app.runs.command(&caller, id, command, claim).await?).await
+}
+
+/// The caller's claim on an action of one run.
+fn action(
+    headers: &HeaderMap,
+    caller: &caller::Caller,
+    name: &str,
+    run: RunId,
+    body: &[u8],
+) -> ApiResult<Option<Claim>> {
+    claim(headers, caller, &format!("{name} {run}"), body)
 }
 
 fn short(path: &str, text: Option<&str>) -> ApiResult<()> {
@@ -239,21 +293,32 @@ fn short(path: &str, text: Option<&str>) -> ApiResult<()> {
 
 /// Cancels a run in progress; its agents finish the call they are in, within 30 seconds.
 #[utoipa::path(post, path = "/runs/{runId}/cancel", operation_id = "cancelRun", tag = "runs",
-    params(("runId" = String, Path, format = Uuid, description = "The run.")),
+    params(("runId" = String, Path, format = Uuid, description = "The run."),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect once \
+            in 24 hours.")),
     responses(
         (status = 200, description = "The run.", body = Run),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 403, description = "The caller's role is too low.", body = ErrorBody),
         (status = 404, description = "There is no such run.", body = ErrorBody),
-        (status = 409, description = "The run has ended.", body = ErrorBody)))]
-async fn cancel(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) -> ApiResult<impl IntoResponse> {
-    answer(&app, &app.runs.command(&caller, id, Command::Cancel).await?).await
+        (status = 409, description = "The run has ended.", body = ErrorBody),
+        (status = 422, description = "The Idempotency-Key is wrong.", body = ErrorBody)))]
+async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<RunId>,
+    headers: HeaderMap,
+) -> ApiResult<impl IntoResponse> {
+    let claim = action(&headers, &caller, "cancelRun", id, &[])?;
+    answer(&app, &app.runs.command(&caller, id, Command::Cancel, claim).await?).await
 }
 
 /// Begins the next attempt of a failed or cancelled run, from a step on or from the beginning.
 #[utoipa::path(post, path = "/runs/{runId}/retry", operation_id = "retryRun", tag = "runs",
     request_body = Option<Retry>,
     params(("runId" = String, Path, format = Uuid, description = "The run."),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect once \
+            in 24 hours."),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: answer when the run rests, or after N \
             seconds (60 at most).")),
     responses(
@@ -273,8 +338,9 @@ async fn retry(
     headers: HeaderMap,
     body: MaybeBody<Option<Retry>>,
 ) -> ApiResult<Response> {
-    let from = body.0.unwrap_or_default().from_step_id;
-    let shown = app.runs.command(&caller, id, Command::Retry { from }).await?;
+    let claim = action(&headers, &caller, "retryRun", id, &body.bytes)?;
+    let from = body.value.unwrap_or_default().from_step_id;
+    let shown = app.runs.command(&caller, id, Command::Retry { from, repository: None }, claim).await?;
     let shown = rested(&app, &caller, &headers, shown).await?;
     Ok((StatusCode::ACCEPTED, answer(&app, &shown).await?).into_response())
 }
@@ -290,6 +356,19 @@ async fn lifecycle(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) ->
     Ok(Json(app.runs.lifecycle(&caller, id).await?))
 }
 
+/// Shows what a run has changed so far, as a unified diff against what it began from.
+#[utoipa::path(get, path = "/runs/{runId}/diff", operation_id = "getRunDiff", tag = "runs",
+    params(("runId" = String, Path, format = Uuid, description = "The run.")),
+    responses(
+        (status = 200, description = "The change.", body = RunDiff),
+        (status = 401, description = "Nobody is logged in.", body = ErrorBody),
+        (status = 404, description = "There is no such run.", body = ErrorBody),
+        (status = 409, description = "The run has no repository, or its steps contradict each \
+            other.", body = ErrorBody)))]
+async fn diff(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) -> ApiResult<Json<RunDiff>> {
+    Ok(Json(app.runs.diff(&caller, id).await?))
+}
+
 /// Says why a run is where it is, whom or what it waits for, and until when.
 #[utoipa::path(get, path = "/runs/{runId}/why", operation_id = "whyRun", tag = "runs",
     params(("runId" = String, Path, format = Uuid, description = "The run.")),
@@ -299,6 +378,22 @@ async fn lifecycle(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) ->
         (status = 404, description = "There is no such run.", body = ErrorBody)))]
 async fn why(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) -> ApiResult<Json<Why>> {
     Ok(Json(app.runs.why(&caller, id).await?))
+}
+
+/// Promotes a merged run into a playbook: its steps, agents and cost, to plan like tickets from. Promoting it
+/// again answers with the same playbook.
+#[utoipa::path(post, path = "/runs/{runId}/promote-playbook", operation_id = "promotePlaybook", tag = "runs",
+    params(("runId" = String, Path, format = Uuid, description = "The run.")),
+    responses(
+        (status = 201, description = "The playbook.", body = Promoted),
+        (status = 401, description = "Nobody is logged in.", body = ErrorBody),
+        (status = 403, description = "The caller's role is too low.", body = ErrorBody),
+        (status = 404, description = "There is no such run.", body = ErrorBody),
+        (status = 409, description = "The run has not been merged.", body = ErrorBody)))]
+async fn promote(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) -> ApiResult<Response> {
+    let playbook = app.runs.promote(&caller, id, &app.entities).await?;
+    let location = [(header::LOCATION, format!("/v1/entities/{}", playbook.id))];
+    Ok((StatusCode::CREATED, location, Json(Promoted { playbook })).into_response())
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -329,5 +424,5 @@ async fn stream(
 ) -> ApiResult<Response> {
     let after = sse::last_event_id(&headers, query.0.last_event_id.as_deref());
     let following = app.runs.follow(&caller, id, after).await?;
-    sse::of_run(&app, following)
+    sse::of(&app, following)
 }

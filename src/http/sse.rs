@@ -9,9 +9,10 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use cendriix_actors::runs::Following;
-use cendriix_protocol::runs::RunEvent;
+use cendriix_actors::{Error, agent_steps, runs};
+use cendriix_protocol::{agent_steps::AgentStepEvent, runs::RunEvent};
 use futures::{Stream, StreamExt as _, stream};
+use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -28,12 +29,64 @@ pub(super) fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> u64 {
     header.or(query).and_then(|id| id.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The stream of a run's events.
+/// One event to tell.
+pub(super) trait Told: Serialize + Send {
+    /// Its number; absent for what is told once and not kept.
+    fn number(&self) -> Option<u64>;
+    /// What it is called.
+    fn name(&self) -> &'static str;
+}
+
+impl Told for RunEvent {
+    fn number(&self) -> Option<u64> {
+        Some(self.seq)
+    }
+
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+}
+
+impl Told for AgentStepEvent {
+    fn number(&self) -> Option<u64> {
+        self.seq
+    }
+
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+}
+
+/// Where events come from.
+pub(super) trait Following: Send + 'static {
+    /// What they are.
+    type Event: Told;
+    /// The next ones, at least one; `None` after the last.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Vec<Self::Event>>, Error>> + Send;
+}
+
+impl Following for runs::Following {
+    type Event = RunEvent;
+
+    async fn next(&mut self) -> Result<Option<Vec<RunEvent>>, Error> {
+        Self::next(self).await
+    }
+}
+
+impl Following for agent_steps::Following {
+    type Event = AgentStepEvent;
+
+    async fn next(&mut self) -> Result<Option<Vec<AgentStepEvent>>, Error> {
+        Self::next(self).await
+    }
+}
+
+/// The stream of what is followed.
 ///
 /// # Errors
 ///
 /// When too many streams are open already.
-pub(super) fn of_run(app: &App, following: Following) -> Result<Response, ApiError> {
+pub(super) fn of(app: &App, following: impl Following) -> Result<Response, ApiError> {
     let Ok(permit) = std::sync::Arc::clone(&app.streams).try_acquire_owned() else {
         return Err(ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -51,19 +104,19 @@ pub(super) fn of_run(app: &App, following: Following) -> Result<Response, ApiErr
     Ok(response)
 }
 
-struct Open {
-    following: Following,
+struct Open<F> {
+    following: F,
     draining: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
 
-fn events(
-    following: Following,
+fn events<F: Following>(
+    following: F,
     draining: CancellationToken,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let open = Open { following, draining, _permit: permit };
-    let pages = stream::unfold(Some(open), |open| async {
+    let pages = stream::unfold(Some(open), |open: Option<Open<F>>| async {
         let mut open = open?;
         let next = tokio::select! {
             next = open.following.next() => next,
@@ -84,8 +137,12 @@ fn events(
     pages.flat_map(|events: Vec<Event>| stream::iter(events.into_iter().map(Ok)))
 }
 
-fn written(event: &RunEvent) -> Event {
+fn written(event: &impl Told) -> Event {
     // Types of the protocol have no maps but those with string keys, so they can always be written.
     let data = serde_json::to_string(event).unwrap_or_default();
-    Event::default().id(event.seq.to_string()).event(event.kind.name()).data(data)
+    let told = Event::default().event(event.name()).data(data);
+    match event.number() {
+        Some(number) => told.id(number.to_string()),
+        None => told,
+    }
 }

@@ -106,9 +106,9 @@ async fn execute(
     body: Body<Execute>,
 ) -> ApiResult<Response> {
     let claim = claim(&headers, &caller, "executeWorkflow", &body.bytes)?;
-    let Execute { workflow_id, input } = body.value;
+    let Execute { workflow_id, input, repository } = body.value;
     let input = if input.is_null() { json!({}) } else { input };
-    let new = NewRun { workflow: workflow_id, title: None, input, advancing: true };
+    let new = NewRun { workflow: workflow_id, title: None, input, advancing: true, repository, model: None };
     let shown = app.runs.create(&caller, new, claim).await?;
     created(&app, &caller, &headers, StatusCode::ACCEPTED, shown).await
 }

@@ -1,8 +1,11 @@
 //! One module per area, tests named as sentences.
 
+mod agent_steps;
+mod entities;
 mod identity;
 mod model_router;
 mod operations;
+mod orchestrator;
 mod runs;
 mod workflows;
 mod workspaces;

@@ -58,7 +58,7 @@ async fn a_ticket_becomes_a_planned_run_and_advances() {
     let id = planned(&ada, crate::kit::chain(1)).await;
     let run = ada.get(&format!("/v1/runs/{id}")).await;
     assert_eq!(run.header("etag"), "\"v1\"");
-    insta::assert_snapshot!(run.story(), @r#"200 {"allowedActions":["advance","cancel"],"attempt":1,"costUsd":0.0,"createdAt":"<at>","createdBy":"<id>","gates":[],"id":"<id>","input":{"body":"what is wanted","title":"A ticket"},"plan":{"generatedAt":"<at>","steps":[{"confidenceScore":1.0,"dependsOn":[],"estimatedCostUsd":0.0,"gate":false,"id":"n0","name":"n0","reversibilityTier":"reversible","type":"transform"}]},"status":"planned","steps":[{"attempt":0,"id":"n0","status":"pending"}],"tenantId":"<id>","title":"A ticket","updatedAt":"<at>","version":1,"workflowId":"<id>","workflowVersion":1,"workspaceId":"<id>"}"#);
+    insta::assert_snapshot!(run.story(), @r#"200 {"allowedActions":["advance","cancel"],"attempt":1,"costUsd":0.0,"createdAt":"<at>","createdBy":"<id>","gates":[],"id":"<id>","input":{"body":"what is wanted","title":"A ticket"},"plan":{"estimatedCostUsd":0.0,"generatedAt":"<at>","steps":[{"confidenceScore":1.0,"dependsOn":[],"estimatedCostUsd":0.0,"gate":false,"id":"n0","name":"n0","reversibilityTier":"reversible","type":"transform"}]},"status":"planned","steps":[{"attempt":0,"id":"n0","status":"pending"}],"tenantId":"<id>","title":"A ticket","updatedAt":"<at>","version":1,"workflowId":"<id>","workflowVersion":1,"workspaceId":"<id>"}"#);
     let advance = format!("/v1/runs/{id}/advance");
     let run = ada.post_and_wait(&advance, json!({})).await.expect(200);
     assert_eq!(run["status"], "merged", "{run}");
@@ -339,4 +339,24 @@ async fn a_body_may_be_left_out_where_all_of_it_is_optional() {
     .await
     .expect(200);
     Answer::of(ada.request(reqwest::Method::POST, &format!("/v1/runs/{id}/approve"))).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_with_the_same_key_takes_effect_once() {
+    let server = TestServer::start().await;
+    let ada = server.login("ada").await;
+    let run = planned(&ada, gated()).await;
+    let act = |action: &str, key: &'static str, body: Value| {
+        let request = ada.request(reqwest::Method::POST, &format!("/v1/runs/{run}/{action}"));
+        Answer::of(request.header("idempotency-key", key).header("prefer", "wait=30").json(&body))
+    };
+    assert_eq!(act("advance", "a", json!({})).await.expect(200)["status"], "executing");
+    // Without a key the same would be a conflict: the run is no longer planned.
+    assert_eq!(act("advance", "a", json!({})).await.expect(200)["status"], "executing");
+    act("advance", "b", json!({})).await.expect(409);
+    let done = act("approve", "a", json!({ "note": "fine" })).await.expect(200);
+    assert_eq!(done["status"], "merged");
+    assert_eq!(act("approve", "a", json!({ "note": "fine" })).await.expect(200)["version"], done["version"]);
+    let other = act("approve", "a", json!({ "note": "another body" })).await.expect(422);
+    assert!(other["fieldErrors"]["Idempotency-Key"].is_array(), "{other}");
 }

@@ -31,9 +31,14 @@ impl TestServer {
 
     /// Stops the server and starts another on the same directory.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_with(|_| ()).await
+    }
+
+    /// Stops the server and starts another on the same directory, whose configuration `change` has changed.
+    pub(crate) async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
         let Self { server, home } = self;
         server.stop().await;
-        let server = Server::start(config(&home, |_| ())).await.unwrap();
+        let server = Server::start(config(&home, change)).await.unwrap();
         Self { server, home }
     }
 
@@ -58,6 +63,7 @@ fn config(home: &TempDir, change: impl FnOnce(&mut Config)) -> Config {
     config.server.drain_ms = 2_000;
     config.storage.data = home.path().join("data");
     config.storage.free_mib_min = 1;
+    config.sandbox.helper = env!("CARGO_BIN_EXE_cendriix").into();
     change(&mut config);
     config
 }

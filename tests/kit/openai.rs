@@ -44,6 +44,10 @@ pub(crate) enum Turn {
     FailsInside(String, Value),
     /// Headers, then nothing until [`FakeOpenAi::let_go`] is called, then a text.
     Held(String),
+    /// A text, then nothing more.
+    Stalled(String),
+    /// Nothing at all, not even headers.
+    Silent,
     /// A whole answer, although the client wants a stream; without usage if there is none.
     Whole(Value),
     /// A stream of exactly these `data:` lines, with its end.
@@ -172,6 +176,9 @@ async fn complete(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Byt
     }
     let turn = inner.turns.lock().unwrap().pop_front();
     let Some(turn) = turn else { return wrong("the script has no more turns") };
+    if matches!(turn, Turn::Silent) {
+        return futures::future::pending().await;
+    }
     answer(&inner, &body, &turn)
 }
 
@@ -248,6 +255,11 @@ fn answer(inner: &Arc<Inner>, request: &Value, turn: &Turn) -> Response {
             let broken = stream::iter([Ok(sent), Err(std::io::Error::other("cut"))]);
             stream_of(Body::from_stream(broken))
         }
+        Turn::Stalled(text) => {
+            let sent = piece(request, &json!({ "content": text }), None);
+            stream_of(Body::from_stream(stream::iter([Ok::<_, Infallible>(sent)]).chain(stream::pending())))
+        }
+        Turn::Silent => panic!("it is kept from here"),
         Turn::Held(text) => {
             let inner = Arc::clone(inner);
             let rest: String = pieces(request, &Turn::Text(text.clone())).into_iter().chain(end()).collect();
@@ -293,6 +305,8 @@ fn usage(request: &Value, turn: &Turn) -> Value {
         | Turn::Cut(_)
         | Turn::FailsInside(..)
         | Turn::Held(_)
+        | Turn::Stalled(_)
+        | Turn::Silent
         | Turn::Whole(_)
         | Turn::Raw(_) => 0,
     };
@@ -320,6 +334,8 @@ fn whole(request: &Value, turn: &Turn) -> Value {
         | Turn::Cut(_)
         | Turn::FailsInside(..)
         | Turn::Held(_)
+        | Turn::Stalled(_)
+        | Turn::Silent
         | Turn::Whole(_)
         | Turn::Raw(_) => panic!("{turn:?} is no whole answer"),
     };
@@ -361,6 +377,8 @@ fn pieces(request: &Value, turn: &Turn) -> Vec<String> {
         | Turn::Cut(_)
         | Turn::FailsInside(..)
         | Turn::Held(_)
+        | Turn::Stalled(_)
+        | Turn::Silent
         | Turn::Whole(_)
         | Turn::Raw(_) => panic!("{turn:?} does not come in pieces"),
     }

@@ -1,3 +1,341 @@
-//! Agent steps: turns of a model and calls of tools, under a policy.
+//! Agents at work on the steps of runs: a loop of model turns and tool calls under a policy.
+//!
+//! [`state`] decides what may happen and holds no I/O; [`work`] makes the tree, asks the model and makes the
+//! calls with [`tools`]; `conversation` is what the model is told; [`live`] is what those see who watch.
 
+mod commands;
+pub mod conversation;
+pub mod live;
+mod machine;
+pub mod state;
 pub mod tools;
+mod wire;
+pub mod work;
+
+use std::{sync::Arc, time::Duration};
+
+use cendriix_persistence::{
+    codec::decode,
+    store::{Key, Scan},
+};
+use cendriix_protocol::{
+    agent_steps::{
+        AgentStep as Shown, AgentStepEvent, AgentStepEventKind, AgentStepItem, CreateAgentStep, StopReason,
+    },
+    ids::{AgentStepId, RunId},
+    money::MicroUsd,
+};
+pub use state::{AgentStep, Birth};
+
+use self::{
+    conversation::Brief,
+    live::{Live, Piece, Watcher},
+    state::{Command, CommitId, Event, Reason, Status},
+    wire::Results,
+    work::AgentWorld,
+};
+use crate::{
+    Error,
+    caller::Caller,
+    content::{self, Carries, Contents},
+    kinds::{self, space},
+    kit::{Entities, Failure, Journaled, Order, machine::Actor, shared::Shared, stream::Follower},
+    model_router::chat::Answer,
+};
+
+/// How many steps of a run are listed.
+const LIST_MAX: usize = 2_000;
+/// How many journal entries are read at a time.
+const PAGE: usize = 64;
+
+/// The agents' steps of all runs. A clone is the same.
+#[derive(Clone, Debug)]
+pub struct AgentSteps {
+    entities: Entities<AgentStep>,
+    contents: Contents,
+    live: Live,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Why it did not end well, if it did not.
+    pub reason: Option<Reason>,
+    /// Whether somebody stopped it.
+    pub cancelled: bool,
+    /// What the model said last.
+    pub text: String,
+    /// The commit that holds what it did.
+    pub commit: Option<CommitId>,
+    /// What it cost.
+    pub cost: MicroUsd,
+}
+
+/// Where a step that somebody asks for by itself belongs.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    pub run: RunId,
+    pub attempt: u32,
+    pub source: state::Source,
+    pub bases: Vec<CommitId>,
+}
+
+impl AgentSteps {
+    /// Starts the agents' steps that reach `world`.
+    ///
+    /// # Errors
+    ///
+    /// When their supervisor does not start.
+    pub async fn start(shared: &Shared, world: AgentWorld) -> Result<Self, ractor::SpawnErr> {
+        let (contents, live) = (world.contents.clone(), world.live.clone());
+        let entities = Entities::start(shared.clone(), Arc::new(world)).await?;
+        Ok(Self { entities, contents, live })
+    }
+
+    /// Has an agent do one thing on the repository of a run, and waits for it, at most `within`.
+    ///
+    /// # Errors
+    ///
+    /// When a field is wrong or the caller may not.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        new: CreateAgentStep,
+        ground: Ground,
+        within: Duration,
+    ) -> Result<Shown, Error> {
+        caller.may()?;
+        let brief = Brief {
+            name: new.name.clone(),
+            prompt: new.prompt,
+            system: new.system_prompt,
+            agent: "dev".to_owned(),
+            model: new.model,
+            policy: new.policy,
+        };
+        let text = serde_json::to_string(&brief).unwrap_or_default();
+        let birth = Birth {
+            run: ground.run,
+            workspace: caller.workspace,
+            node: None,
+            attempt: ground.attempt,
+            name: new.name,
+            source: ground.source,
+            bases: ground.bases,
+            own: Some(self.contents.keep(caller.workspace, text).await?),
+        };
+        let clock = &self.entities.shared().clock;
+        let id = cendriix_protocol::ids::derive(ground.run.0, clock.random());
+        let created = self.entities.create(id, &birth, Order::of(caller.actor())).await;
+        created.map_err(|failure| Error::of(failure, |refusal| Error::conflict(refusal.to_string())))?;
+        self.entities.wait(id, within, |step| step.ended().is_some()).await?;
+        self.get(caller, AgentStepId(id)).await
+    }
+
+    /// A step with its turns.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's.
+    pub async fn get(&self, caller: &Caller, id: AgentStepId) -> Result<Shown, Error> {
+        let shown = self.entities.show(id.0).await?.ok_or(Error::Missing { what: "agent step" })?;
+        caller.reach(shown.machine.workspace, "agent step")?;
+        self.show(&shown.machine).await
+    }
+
+    async fn show(&self, step: &AgentStep) -> Result<Shown, Error> {
+        let mut turns = Vec::with_capacity(step.turns.len());
+        for (number, turn) in (1..).zip(&step.turns) {
+            let answer = self.contents.read::<AgentStep>(step.workspace, step.id.0, &turn.answer).await?;
+            let results = match &turn.results {
+                Some(results) => {
+                    let text = self.contents.read::<AgentStep>(step.workspace, step.id.0, results).await?;
+                    Some(content::json::<Results>("results", &text)?)
+                }
+                None => None,
+            };
+            turns.push(wire::turn(number, turn, content::json("answer", &answer)?, results));
+        }
+        let end = step.ended();
+        let completed_at = if let Status::Ended { at, .. } = step.status { Some(at) } else { None };
+        Ok(Shown {
+            id: step.id,
+            run_id: step.run,
+            workspace_id: step.workspace,
+            node_id: step.node.as_ref().map(|(_, id)| id.clone()),
+            attempt: step.attempt,
+            name: step.name.clone(),
+            status: wire::status(step),
+            turn_count: u32::try_from(turns.len()).unwrap_or(u32::MAX),
+            stop_reason: end.map(|end| end.stop),
+            output: end.and(turns.last()).map(|turn| turn.text.clone()),
+            error: end.and_then(|end| end.reason.as_ref()).map(Into::into),
+            turns,
+            total_tokens: step.input_tokens + step.output_tokens,
+            input_tokens: step.input_tokens,
+            output_tokens: step.output_tokens,
+            cost_usd: step.cost,
+            base_commit: step.task.as_ref().map(|task| task.base.to_string()),
+            commit: step.reached().map(ToString::to_string),
+            created_at: step.created_at,
+            completed_at,
+        })
+    }
+
+    /// The steps of a run that the caller was let through to, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub async fn of_run(&self, run: RunId) -> Result<Vec<AgentStepItem>, Error> {
+        let scan = Scan::prefix(space::AGENT_STEPS, run.0.as_bytes(), LIST_MAX);
+        let mut items = Vec::new();
+        for (key, value) in self.entities.shared().store.rows(scan).await? {
+            let Some(id) = content::id_at(&key, 16).map(AgentStepId) else { continue };
+            items.push(wire::item(id, run, decode("agent step's line", &value)?));
+        }
+        // Ids of a run's steps share its instant.
+        items.sort_by_key(|item: &AgentStepItem| (item.created_at, item.id));
+        Ok(items)
+    }
+
+    /// How a step ended; `None` while it goes on.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub async fn outcome(&self, id: AgentStepId) -> Result<Option<Outcome>, Error> {
+        let Some(shown) = self.entities.show(id.0).await? else { return Ok(None) };
+        let step = &*shown.machine;
+        let Some(end) = step.ended() else { return Ok(None) };
+        let text = match step.turns.last() {
+            Some(turn) => {
+                let text = self.contents.read::<AgentStep>(step.workspace, step.id.0, &turn.answer).await?;
+                content::json::<Answer>("answer", &text)?.text
+            }
+            None => String::new(),
+        };
+        Ok(Some(Outcome {
+            reason: end.reason.clone(),
+            cancelled: end.stop == StopReason::Cancelled,
+            text,
+            commit: step.reached().cloned(),
+            cost: step.cost,
+        }))
+    }
+
+    /// Stops a step and waits for its end, at most `within`; `None` when it has not ended by then.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub async fn stop(&self, id: AgentStepId, within: Duration) -> Result<Option<Outcome>, Error> {
+        match self.entities.command(id.0, Command::Cancel, Order::of(Actor::System)).await {
+            Ok(_) | Err(Failure::Refused(_)) => (),
+            Err(failure) => return Err(Error::of(failure, |refusal| Error::conflict(refusal.to_string()))),
+        }
+        self.entities.wait(id.0, within, |step| step.ended().is_some()).await?;
+        self.outcome(id).await
+    }
+
+    /// Follows a step's events after number `after`, and what goes on in it.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's.
+    pub async fn follow(&self, caller: &Caller, id: AgentStepId, after: u64) -> Result<Following, Error> {
+        let follower = self.entities.follow(id.0);
+        let watcher = self.live.watch(id.0);
+        let shown = self.entities.show(id.0).await?.ok_or(Error::Missing { what: "agent step" })?;
+        caller.reach(shown.machine.workspace, "agent step")?;
+        let after = if after > shown.seq { 0 } else { after };
+        Ok(Following { steps: self.clone(), id, after, follower, watcher, fresh: true })
+    }
+}
+
+/// A cursor over the events of a step.
+#[derive(Debug)]
+pub struct Following {
+    steps: AgentSteps,
+    id: AgentStepId,
+    after: u64,
+    follower: Follower,
+    watcher: Watcher,
+    fresh: bool,
+}
+
+impl Following {
+    /// The next events in order, at least one; `None` once the step has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Vec<AgentStepEvent>>, Error> {
+        loop {
+            if !std::mem::take(&mut self.fresh) {
+                if self.ended().await? {
+                    return Ok(None);
+                }
+                tokio::select! {
+                    biased;
+                    () = self.follower.moved() => (),
+                    piece = self.watcher.next() => {
+                        self.fresh = false;
+                        return Ok(Some(vec![self.piece(piece)]));
+                    }
+                }
+            }
+            let events = self.read().await?;
+            if !events.is_empty() {
+                self.fresh = true;
+                return Ok(Some(events));
+            }
+        }
+    }
+
+    fn piece(&self, piece: Piece) -> AgentStepEvent {
+        let kind = match piece {
+            Piece::Text { text } => AgentStepEventKind::TextDelta { text },
+            Piece::Output { call, text } => AgentStepEventKind::OutputDelta { call, text },
+        };
+        AgentStepEvent { step_id: self.id, seq: None, at: self.steps.entities.shared().clock.now(), kind }
+    }
+
+    async fn ended(&self) -> Result<bool, Error> {
+        let shown =
+            self.steps.entities.show(self.id.0).await?.ok_or(Error::Missing { what: "agent step" })?;
+        Ok(shown.machine.ended().is_some() && shown.seq <= self.after)
+    }
+
+    async fn read(&mut self) -> Result<Vec<AgentStepEvent>, Error> {
+        let store = &self.steps.entities.shared().store;
+        let key = Key { kind: kinds::AGENT_STEP, id: self.id.0 };
+        let entries = store.journal(key, self.after, PAGE).await?;
+        let shown =
+            self.steps.entities.show(self.id.0).await?.ok_or(Error::Missing { what: "agent step" })?;
+        let mut events = Vec::new();
+        for entry in entries {
+            let journaled: Journaled<Event> = decode("journal entry", &entry.bytes)?;
+            for (seq, event) in (entry.first_seq..).zip(&journaled.events) {
+                if seq <= self.after {
+                    continue;
+                }
+                let text = match AgentStep::carried(event) {
+                    Some(payload) => {
+                        let content = payload.at(seq);
+                        let read = self.steps.contents.read::<AgentStep>(
+                            shown.machine.workspace,
+                            self.id.0,
+                            &content,
+                        );
+                        Some(read.await?)
+                    }
+                    None => None,
+                };
+                events.extend(wire::event(self.id, seq, journaled.at, event, text.as_deref()));
+                self.after = seq;
+            }
+        }
+        Ok(events)
+    }
+}

@@ -15,8 +15,8 @@ use std::{
 
 use cendriix_persistence::{
     StoreError,
-    placement::{Owner, Placement},
-    store::{Change, Guard, Key, Outcome, Row, Save, SharedStore},
+    placement::Owner,
+    store::{Change, Guard, Key, Outcome, Row, Save},
 };
 use cendriix_protocol::time::Timestamp;
 use dashmap::DashMap;
@@ -25,16 +25,14 @@ use tokio::sync::{Mutex, Semaphore, TryAcquireError, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use super::shared::{Rest, Shared};
 use super::{
-    clock::Clock,
     entity::{self, Entity, Message, Waking, World},
     failure::Failure,
     machine::{Actor, Given, Machine},
     stored::Image,
-    stream::{Follower, Hub},
+    stream::Follower,
     supervisor::{Crashes, Supervisor},
-    sweeper::Kinds,
-    tasks::Tasks,
 };
 
 /// How long a caller waits for an answer.
@@ -45,42 +43,6 @@ const WAITING_MAX: u32 = 64;
 const PARKED_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How many locks the ids share while they wake.
 const STRIPES: usize = 256;
-
-/// What every kind of entity shares on a node.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    /// Where entities are kept.
-    pub store: SharedStore,
-    /// Who owns which id.
-    pub placement: Arc<dyn Placement>,
-    /// Time, ids and chance.
-    pub clock: Clock,
-    /// How far each journal has come.
-    pub hub: Hub,
-    /// All tasks.
-    pub tasks: Tasks,
-    /// All kinds of entities.
-    pub kinds: Kinds,
-    /// How many entities stay awake and for how long.
-    pub rest: Rest,
-    /// Cancelled when the node stops.
-    pub stop: CancellationToken,
-}
-
-/// When entities go to sleep.
-#[derive(Clone, Copy, Debug)]
-pub struct Rest {
-    /// After how long without a message an entity without work goes to sleep.
-    pub idle: Duration,
-    /// How many may be awake before those without work go to sleep at once.
-    pub awake_max: usize,
-}
-
-impl Default for Rest {
-    fn default() -> Self {
-        Self { idle: Duration::from_secs(5), awake_max: 10_000 }
-    }
-}
 
 /// The entities of one kind. A clone is the same directory.
 pub struct Entities<M: Machine>(Arc<Inner<M>>);
@@ -116,6 +78,8 @@ pub(super) struct Slot<M: Machine> {
     /// When it was last sent something.
     pub(super) used: AtomicU64,
     busy: AtomicBool,
+    /// Whether it waits for what a child has to tell.
+    asking: AtomicBool,
     retiring: AtomicBool,
     ended: CancellationToken,
 }
@@ -179,6 +143,7 @@ impl<M: Machine> Slot<M> {
             permits: Arc::new(Semaphore::new(WAITING_MAX as usize)),
             used: AtomicU64::new(now.0),
             busy: AtomicBool::new(false),
+            asking: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             ended: CancellationToken::new(),
         })
@@ -190,6 +155,10 @@ impl<M: Machine> Slot<M> {
 
     pub(super) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_asking(&self, asking: bool) {
+        self.asking.store(asking, Ordering::Relaxed);
     }
 
     fn send(&self, message: Message<M>) -> Result<(), Message<M>> {
@@ -470,7 +439,9 @@ impl<M: Machine> Inner<M> {
     /// Takes note that an actor has ended, and decides whether and when it comes back.
     pub(super) fn ended(&self, id: Uuid, slot: &Arc<Slot<M>>, version: u64) {
         let crashed = !slot.retiring.load(Ordering::Relaxed);
-        let busy = slot.busy.load(Ordering::Relaxed);
+        // What a child told it may have gone with it.
+        let asking = crashed && slot.asking.load(Ordering::Relaxed);
+        let busy = slot.busy.load(Ordering::Relaxed) || asking;
         let now = self.shared.clock.now();
         let back = if crashed {
             self.crashes.record(id, version, now, &self.shared.clock)

@@ -94,12 +94,16 @@ pub(super) struct Live<M: Machine> {
     shown: Arc<M>,
     running: BTreeMap<M::WorkKey, Running<M>>,
     nonce: u64,
+    /// Whether it was told to look around since its last save.
+    nudged: bool,
     slot: Arc<Slot<M>>,
     inner: Arc<Inner<M>>,
 }
 
 struct Running<M: Machine> {
     work: M::Work,
+    /// Whether it asks a child.
+    asks: bool,
     nonce: u64,
     stop: CancellationToken,
     _task: Owned,
@@ -125,7 +129,8 @@ impl<M: Machine> ractor::Actor for Entity<M> {
     ) -> Result<Live<M>, ActorProcessingErr> {
         let Waking { id, image, slot, inner, fresh } = waking;
         let shown = Arc::new(image.machine.clone());
-        let mut live = Live { id, image, shown, running: BTreeMap::new(), nonce: 0, slot, inner };
+        let mut live =
+            Live { id, image, shown, running: BTreeMap::new(), nonce: 0, nudged: false, slot, inner };
         live.reconcile(fresh, true);
         Ok(live)
     }
@@ -205,7 +210,10 @@ impl<M: Machine> Live<M> {
         let asked = matches!(self.image.machine.work().get(key), Some(Wanted::Ask(_)));
         let command = match command {
             Some(command) => command,
-            None if asked || !ours => return Ok(()),
+            None if asked || !ours => {
+                self.mark();
+                return self.quiet().await;
+            }
             None => self.image.machine.lost(key, Lost::Panicked("it ended without an outcome".into())),
         };
         match self.hear(&command).await? {
@@ -230,8 +238,9 @@ impl<M: Machine> Live<M> {
     }
 
     async fn nudge(&mut self) -> Result<(), Broken> {
+        self.nudged = true;
         if self.image.parked {
-            return Ok(());
+            return self.quiet().await;
         }
         let now = self.inner.shared.clock.now();
         let due = |wanted: &Wanted<M::Work>| matches!(wanted, Wanted::At(at) if *at <= now);
@@ -256,7 +265,30 @@ impl<M: Machine> Live<M> {
             }
         }
         self.reconcile(false, true);
-        Ok(())
+        self.quiet().await
+    }
+
+    /// Takes the row away that a nudge left, once it led to nothing that was saved; else the sweeper would
+    /// come again and again. What a child tells from here on nudges again, and a crash is followed by
+    /// asking.
+    async fn quiet(&mut self) -> Result<(), Broken> {
+        let asks = self.running.iter().any(|(_, running)| running.asks);
+        if !self.nudged || asks {
+            return Ok(());
+        }
+        let Some(epoch) = self.inner.epoch(self.id) else { return Ok(()) };
+        let change = self.image.quieted(Key { kind: M::KIND, id: self.id }, epoch);
+        match self.inner.shared.store.save(Save { changes: vec![change], ..Save::default() }).await {
+            Outcome::Saved => {
+                self.nudged = false;
+                self.image.version += 1;
+                self.slot.show(self.shown());
+                Ok(())
+            }
+            // The sweeper comes again.
+            Outcome::Refused(_) | Outcome::Full => Ok(()),
+            outcome @ (Outcome::Conflict | Outcome::Unknown) => Err(Broken::Save(outcome)),
+        }
     }
 
     /// Saves what the events lead to; memory, stream, work and answer follow only once it is on disk.
@@ -269,6 +301,7 @@ impl<M: Machine> Live<M> {
         };
         let records = next.machine.records(self.id, Some(&self.image.machine), events, given);
         let children: Vec<Key> = records.children.iter().map(|child| child.key).collect();
+        let nudges = records.nudges.clone();
         let save = assemble(change, records, order.attachment, epoch);
         match self.inner.shared.store.save(save).await {
             Outcome::Saved => (),
@@ -277,11 +310,13 @@ impl<M: Machine> Live<M> {
             outcome @ (Outcome::Conflict | Outcome::Unknown) => return Err(Broken::Save(outcome)),
         }
         self.image = next;
+        self.nudged = false;
         self.shown = Arc::new(self.image.machine.clone());
         self.slot.show(self.shown());
         self.inner.shared.hub.bump(key, self.image.seq);
         self.reconcile(true, false);
         self.inner.shared.kinds.wake_all(&self.inner.shared.tasks, &children);
+        self.inner.shared.kinds.nudge_all(&self.inner.shared.tasks, &nudges);
         Ok(Ok(self.shown()))
     }
 
@@ -296,7 +331,6 @@ impl<M: Machine> Live<M> {
             Some(Wanted::Do(work) | Wanted::Stop(work) | Wanted::Ask(work)) => *work == running.work,
             Some(Wanted::At(_)) | None => false,
         });
-        self.slot.set_busy(wanted.values().any(|wanted| matches!(wanted, Wanted::Do(_) | Wanted::Stop(_))));
         for (key, wanted) in wanted {
             let running = self.running.get(&key);
             match (wanted, running) {
@@ -318,6 +352,15 @@ impl<M: Machine> Live<M> {
                 (Wanted::Stop(work), None) => self.lose(key, work, Lost::Stopped),
             }
         }
+        self.mark();
+    }
+
+    /// Says whether it may go to sleep: not while it works, nor while it asks a child.
+    fn mark(&self) {
+        let wanted = self.image.machine.work();
+        let works = |wanted: &Wanted<M::Work>| matches!(wanted, Wanted::Do(_) | Wanted::Stop(_));
+        self.slot.set_busy(!self.running.is_empty() || wanted.values().any(works));
+        self.slot.set_asking(wanted.values().any(|wanted| matches!(wanted, Wanted::Ask(_))));
     }
 
     fn start(&mut self, key: M::WorkKey, work: M::Work, intent: Option<Intent>) {
@@ -360,7 +403,8 @@ impl<M: Machine> Live<M> {
             let command = perform.await;
             inner.report(id, Message::Report { key: name, nonce, command }).await;
         });
-        self.running.insert(key, Running { work, nonce, stop, _task: task });
+        let asks = matches!(self.image.machine.work().get(&key), Some(Wanted::Ask(_)));
+        self.running.insert(key, Running { work, asks, nonce, stop, _task: task });
     }
 }
 

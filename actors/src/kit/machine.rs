@@ -103,6 +103,27 @@ pub struct Records {
     pub nudges: Vec<Key>,
 }
 
+impl Records {
+    /// Takes in what another change brings with it.
+    pub fn join(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+        self.guards.extend(other.guards);
+        self.audit.extend(other.audit);
+        self.children.extend(other.children);
+        self.nudges.extend(other.nudges);
+    }
+}
+
+/// The id of a child: it lives on its parent's shard, and the same attempt at the same node is the same
+/// child.
+pub fn child_id(parent: Uuid, node: &str, attempt: u32) -> Uuid {
+    let named = [parent.as_bytes().as_slice(), &attempt.to_be_bytes(), node.as_bytes()].concat();
+    let hash = crate::audit::sha256(&named);
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hash[..16]);
+    ids::derive(parent, u128::from_be_bytes(digest))
+}
+
 /// The life of one kind of entity.
 pub trait Machine: Clone + Debug + Send + Sync + Serialize + DeserializeOwned + 'static {
     /// The number of the kind in the store; never reused.

@@ -3,7 +3,8 @@
 //! - [`machine`]: what an area writes: a pure state machine.
 //! - [`entity`]: the shell around one machine: decide, save, and only then memory, stream, work and answer.
 //! - [`stored`]: how an entity stands in the store. [`failure`]: why a command did not take effect.
-//! - [`directory`]: finds an entity or wakes it, one wake at a time, and puts idle ones to sleep.
+//! - [`shared`]: what all kinds of entities of a node have in common. [`directory`]: finds an entity or
+//!   wakes it, one wake at a time, and puts idle ones to sleep.
 //! - [`supervisor`]: brings crashed entities back with back-off, and parks those that keep crashing.
 //! - [`stream`]: tells subscribers how far a journal has come. [`sweeper`]: wakes what is due, puts to sleep
 //!   what is idle.
@@ -16,6 +17,7 @@ pub mod failure;
 #[cfg(test)]
 mod faulty;
 pub mod machine;
+pub mod shared;
 #[cfg(test)]
 mod simulation;
 pub mod stored;

@@ -13,7 +13,7 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -25,7 +25,10 @@ use cendriix_persistence::{
     store::{Key, Store},
 };
 use cendriix_protocol::{
+    agent_steps::StopReason,
     ids::{UserId, WorkflowId, WorkspaceId},
+    model_router::TaskType,
+    money::MicroUsd,
     time::Timestamp,
     workspaces::Role,
 };
@@ -42,10 +45,15 @@ use super::{
     *,
 };
 use crate::{
+    agent_steps::{
+        self, AgentStep,
+        state::{Policy, Spent},
+    },
     kinds,
+    metering::ledger::Outcome,
     runs::state::{
-        Activity, Birth, Command, Course, Event, GateKind, Payload, Plan, Reason, Resolution, Run, Step,
-        StepKind, Work, WorkKey,
+        Activity, Birth, Command, Course, Event, Payload, Plan, Reason, Repository, Resolution, Run, Source,
+        Step, StepKind, Work, WorkKey,
     },
 };
 
@@ -97,6 +105,7 @@ enum What {
 struct Stage {
     chance: Mutex<fastrand::Rng>,
     effects: Effects,
+    agents: OnceLock<Entities<AgentStep>>,
 }
 
 impl Stage {
@@ -128,24 +137,122 @@ impl World<Run> for Stage {
         }
         let reason = || Reason::new("broken", "it broke");
         Some(match task.work {
-            Work::Evaluate { step, attempt } | Work::RunStep { step, attempt } if roll == 1 => {
-                Command::StepFailed { step, attempt, reason: reason() }
+            Work::Evaluate { step, attempt } if roll == 1 => {
+                Command::StepFailed { step, attempt, reason: reason(), cost: MicroUsd(0) }
             }
-            Work::RunStep { step, attempt } if roll < 4 => Command::StepHeld {
-                step,
-                attempt,
-                kind: GateKind::Policy,
-                subject: "write".into(),
-                pinned: None,
-            },
-            Work::Evaluate { step, attempt } | Work::RunStep { step, attempt } => {
-                Command::StepSucceeded { step, attempt, output: Payload::Inline("1".into()) }
+            Work::Evaluate { step, attempt } => succeeded(step, attempt, MicroUsd(0)),
+            Work::AwaitStep { step, attempt } => return self.outcome(&task.state, step, attempt).await,
+            Work::EndStep { step, attempt } => self.end(&task, step, attempt).await?,
+            Work::Perform { activity: activity @ (Activity::Test | Activity::Review), attempt }
+                if roll < 8 =>
+            {
+                let (summary, report) = ("looked at".into(), Payload::Inline("{}".into()));
+                let (passed, fixable, spent) = (roll > 5, roll > 4, Vec::new());
+                Command::Checked { activity, attempt, passed, fixable, summary, report, spent }
             }
             Work::Perform { activity, attempt } if roll < 4 => {
                 Command::Undone { activity, attempt, reason: reason(), fixable: roll < 3 }
             }
             Work::Perform { activity, attempt } => {
-                Command::Done { activity, attempt, commit: Some(format!("commit of {attempt}")) }
+                let commit = (roll > 4).then(|| format!("commit of {attempt}"));
+                Command::Done { activity, attempt, commit, branch: None }
+            }
+        })
+    }
+}
+
+fn succeeded(step: u32, attempt: u32, cost: MicroUsd) -> Command {
+    Command::StepSucceeded { step, attempt, output: Payload::Inline("1".into()), commit: None, cost }
+}
+
+impl Stage {
+    /// The outcome of an agent, as runs hear of it.
+    async fn outcome(&self, run: &Run, step: u32, attempt: u32) -> Option<Command> {
+        let shown = self.agents.get()?.show(run.agent_step(step, attempt).0).await.ok()??;
+        let cost = shown.machine.cost;
+        Some(match &shown.machine.ended()?.reason {
+            None => succeeded(step, attempt, cost),
+            Some(reason) => Command::StepFailed { step, attempt, reason: reason.clone(), cost },
+        })
+    }
+
+    async fn end(&self, task: &Task<Run>, step: u32, attempt: u32) -> Option<Command> {
+        let id = task.state.agent_step(step, attempt).0;
+        let agents = self.agents.get()?;
+        agents.command(id, agent_steps::state::Command::Cancel, Order::of(Actor::System)).await.ok();
+        agents.wait(id, Duration::from_secs(30), |step| step.ended().is_some()).await.ok();
+        let told = self.outcome(&task.state, step, attempt).await;
+        match (task.key, told) {
+            (WorkKey::Ending { .. }, _) => Some(Command::StepEnded { step, attempt, cost: MicroUsd(0) }),
+            (_, Some(told)) => Some(told),
+            (_, None) => {
+                let reason = Reason::new("cancelled", "it was stopped");
+                Some(Command::StepFailed { step, attempt, reason, cost: MicroUsd(0) })
+            }
+        }
+    }
+}
+
+/// Performs what agents want, with random delays and outcomes.
+#[derive(Debug)]
+struct Agents(Mutex<fastrand::Rng>);
+
+#[async_trait]
+impl World<AgentStep> for Agents {
+    async fn perform(&self, task: Task<AgentStep>) -> Option<agent_steps::state::Command> {
+        use agent_steps::state::{Command, Work};
+        let roll = |sides| self.0.lock().unwrap().u32(..sides);
+        let pause = Duration::from_millis(u64::from(roll(700)));
+        let obeys = roll(2) == 0;
+        tokio::select! {
+            biased;
+            () = task.stop.cancelled(), if obeys => (),
+            () = tokio::time::sleep(pause) => (),
+        }
+        let roll = roll(16);
+        if roll == 0 {
+            resume_unwind(Box::new("a mistake"));
+        }
+        let content = || Payload::Inline("{}".into());
+        let commit = || "4b825dc642cb6eb9a060e54bf8d69288fbee4904".parse().unwrap();
+        let turn = task.state.turn();
+        let spent = vec![Spent {
+            call: Uuid::from_u128(task.id.as_u128() ^ u128::from(turn)),
+            model: "m".into(),
+            provider: "p".into(),
+            input_tokens: 3,
+            output_tokens: 1,
+            cached_tokens: 0,
+            cost: MicroUsd(1),
+            latency_ms: 1,
+            outcome: Outcome::Succeeded,
+            estimated: false,
+        }];
+        Some(match task.work {
+            _ if roll == 1 => {
+                let end = agent_steps::state::badly(StopReason::Error, "broken", "it broke");
+                Command::Broke { turn, end, spent: Vec::new() }
+            }
+            Work::Prepare => {
+                let policy = Policy {
+                    turns: 4,
+                    tokens: 100,
+                    tokens_per_call: 1,
+                    tool_timeout_ms: 1,
+                    task_type: TaskType::General,
+                    contained: roll > 3,
+                };
+                Command::Prepared { base: commit(), brief: content(), name: "a".into(), policy }
+            }
+            Work::Think { turn } => {
+                let end = (roll < 8).then(agent_steps::state::End::well);
+                let calls = u32::from(end.is_none());
+                Command::Thought { turn, answer: content(), calls, likeness: roll.into(), end, spent }
+            }
+            Work::Act { turn, contained } => {
+                assert_eq!(task.intent.is_some(), !contained);
+                let (results, likeness) = (content(), roll.into());
+                Command::Acted { turn, results, calls: Vec::new(), likeness, commit: commit() }
             }
         })
     }
@@ -177,7 +284,9 @@ impl Node {
             stop: CancellationToken::new(),
         };
         let chance = Mutex::new(fastrand::Rng::with_seed(seed));
-        let stage = Stage { chance, effects: Arc::clone(&outside.effects) };
+        let agents = Arc::new(Agents(Mutex::new(fastrand::Rng::with_seed(seed ^ 1))));
+        let agents = Entities::start(shared.clone(), agents).await.unwrap();
+        let stage = Stage { chance, effects: Arc::clone(&outside.effects), agents: agents.into() };
         let runs = Entities::start(shared.clone(), Arc::new(stage)).await.unwrap();
         let (resumes, sweeps) = (shared.clone(), shared.clone());
         shared.tasks.spawn("resume", async move { sweeper::resume(&resumes).await });
@@ -309,7 +418,7 @@ fn wish(chance: &mut fastrand::Rng, outside: &Outside, clock: &Clock) -> Asking 
     let command = match chance.u32(..16) {
         0 => Command::Cancel,
         1 => Command::Reject { gate: None, reason: None, role },
-        2..=4 => Command::Retry { from: chance.bool().then(|| "s0".to_owned()) },
+        2..=4 => Command::Retry { from: chance.bool().then(|| "s0".to_owned()), repository: None },
         5 | 6 => Command::Advance,
         _ => Command::Approve { gate: None, note: None, resolution: Some(resolution), role },
     };
@@ -349,6 +458,16 @@ fn birth(chance: &mut fastrand::Rng) -> Birth {
         },
         plan: Arc::new(plan),
         advancing: often(chance),
+        repository: Some(Repository {
+            source: Source::Managed {
+                workspace: WorkspaceId(Uuid::from_u128(1)),
+                project: Uuid::from_u128(3),
+            },
+            project: None,
+            base: None,
+        }),
+        model: None,
+        planned: None,
     }
 }
 
@@ -409,8 +528,8 @@ async fn settle(outside: &Outside, seed: u64, at: Timestamp) {
             assert_eq!(taken, [version], "command {id} of run {run} was acknowledged");
         }
     }
-    let report = crate::verify::verify(store).await.unwrap();
-    assert_eq!(report.faults, [""; 0]);
+    let proof = crate::verify::verify(store, None).await.unwrap();
+    assert_eq!(proof.report.faults, [""; 0]);
 }
 
 /// No irrevocable effect began more often than a save newly wanted it.

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use cendriix_persistence::{
     StoreError,
     codec::{decode, encode},
-    store::{Batch, Change, Entry, Key, Stored},
+    store::{Batch, Change, Entry, Key, Store, Stored},
 };
 use cendriix_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::machine::{Actor, Given, Machine, Wanted};
+use super::machine::{Actor, Given, Machine, Records, Wanted};
 
 /// How many outside commands an entity remembers the outcome of.
 pub(super) const REMEMBERED: usize = 16;
@@ -156,7 +156,7 @@ impl<M: Machine> Image<M> {
             epoch,
             expected_version: self.version,
             schema: M::SCHEMA,
-            working: wanted.values().any(|wanted| matches!(wanted, Wanted::Do(_) | Wanted::Stop(_))),
+            working: wanted.values().any(is_work),
             parked: false,
             due_at: wanted.values().filter_map(instant).min(),
             events: (batch.count > 0).then_some(batch),
@@ -165,6 +165,22 @@ impl<M: Machine> Image<M> {
         self.parked = false;
         self.version += 1;
         Ok(change)
+    }
+
+    /// The change that says only when it is due, and by that forgets that it was told to look around.
+    pub(super) fn quieted(&self, key: Key, epoch: u64) -> Change {
+        let wanted = self.machine.work();
+        Change {
+            key,
+            epoch,
+            expected_version: self.version,
+            schema: M::SCHEMA,
+            working: !self.parked && wanted.values().any(is_work),
+            parked: self.parked,
+            due_at: if self.parked { None } else { wanted.values().filter_map(instant).min() },
+            events: None,
+            snapshot: None,
+        }
     }
 
     /// The snapshot, when one is to be written now.
@@ -184,6 +200,12 @@ impl<M: Machine> Image<M> {
     }
 }
 
+/// Whether an entity that wants it is woken when the process starts. Who waits for a child is: what the child
+/// told, it may have told a process that ended before it listened.
+fn is_work<W>(wanted: &Wanted<W>) -> bool {
+    matches!(wanted, Wanted::Do(_) | Wanted::Stop(_) | Wanted::Ask(_))
+}
+
 fn instant<W>(wanted: &Wanted<W>) -> Option<u64> {
     match wanted {
         Wanted::At(at) => Some(at.0),
@@ -191,16 +213,12 @@ fn instant<W>(wanted: &Wanted<W>) -> Option<u64> {
     }
 }
 
-/// Looks at a stored entity of machine `M`: its snapshot must be what its journal leads to.
-///
-/// # Errors
-///
-/// What is wrong with it, in a sentence.
+/// Looks at a stored entity of machine `M` and gives it: its snapshot must be what its journal leads to.
 ///
 /// # Errors
 ///
 /// A sentence on what is wrong.
-pub fn check<M: Machine + PartialEq>(stored: &Stored, journal: &[Entry]) -> Result<(), String> {
+pub fn check<M: Machine + PartialEq>(stored: &Stored, journal: &[Entry]) -> Result<M, String> {
     let image = Image::<M>::read(stored).map_err(|error| error.to_string())?;
     let replayed = Image::<M>::replay(journal).map_err(|error| error.to_string())?;
     let Some(replayed) = replayed else {
@@ -213,36 +231,53 @@ pub fn check<M: Machine + PartialEq>(stored: &Stored, journal: &[Entry]) -> Resu
         ));
     }
     let wanted = image.machine.work();
-    let working = wanted.values().any(|wanted| matches!(wanted, Wanted::Do(_) | Wanted::Stop(_)));
+    let working = wanted.values().any(is_work);
     if working != stored.header.working && !stored.header.parked {
         return Err("a restart would not take its work up again".into());
     }
-    Ok(())
+    Ok(image.machine)
 }
 
-/// The change that brings a child to life in its parent's save.
+/// Reads an entity as it is on disk, without waking it; `None` when there is none.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub async fn load<M: Machine>(store: &dyn Store, id: Uuid) -> Result<Option<M>, StoreError> {
+    let stored = store.load(Key { kind: M::KIND, id }).await?;
+    Ok(stored.map(|stored| Image::<M>::read(&stored)).transpose()?.map(|image| image.machine))
+}
+
+/// What brings a child to life in its parent's save: its change, and all that comes with its birth.
 ///
 /// # Errors
 ///
 /// When the child cannot begin like that.
-pub fn child<M: Machine>(birth: &M::Birth, id: Uuid, given: &Given) -> Result<Change, M::Refusal> {
+pub fn child<M: Machine>(birth: &M::Birth, id: Uuid, given: &Given) -> Result<Records, M::Refusal> {
     let events = M::create(birth, id, given)?;
     let key = Key { kind: M::KIND, id };
-    let image = events.first().and_then(Image::<M>::found);
+    let born = events.first().and_then(Image::<M>::found).and_then(|mut image| {
+        let change = image.step(key, 0, None, given, &events).ok()?;
+        Some((change, image.machine.records(id, None, &events, given)))
+    });
     // A machine whose first event founds nothing is a mistake that its own tests show; the empty change is
     // refused.
-    let change = image.and_then(|mut image| image.step(key, 0, None, given, &events).ok());
-    Ok(change.unwrap_or(Change {
-        key,
-        epoch: 0,
-        expected_version: u64::MAX,
-        schema: 0,
-        working: false,
-        parked: false,
-        due_at: None,
-        events: None,
-        snapshot: None,
-    }))
+    let (change, mut records) = born.unwrap_or_else(|| {
+        let change = Change {
+            key,
+            epoch: 0,
+            expected_version: u64::MAX,
+            schema: 0,
+            working: false,
+            parked: false,
+            due_at: None,
+            events: None,
+            snapshot: None,
+        };
+        (change, Records::default())
+    });
+    records.children.push(change);
+    Ok(records)
 }
 
 #[cfg(test)]

@@ -62,6 +62,17 @@ impl Kinds {
         }
     }
 
+    /// Tells entities to look around. Their due rows are on disk: what gets lost here, the sweeper does
+    /// later.
+    pub(super) fn nudge_all(&self, tasks: &Tasks, keys: &[Key]) {
+        for key in keys {
+            if let Some(kind) = self.get(key.kind) {
+                let id = key.id;
+                tasks.spawn("nudge", async move { kind.nudge(id).await });
+            }
+        }
+    }
+
     /// Puts all entities to sleep for good, and forgets the kinds.
     pub async fn stop(&self) {
         for kind in self.all() {

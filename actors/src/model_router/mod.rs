@@ -12,6 +12,7 @@ pub mod breaker;
 pub mod catalogue;
 pub mod chat;
 mod completions;
+pub mod engine;
 pub mod openai;
 mod pool;
 pub mod provider;
@@ -39,7 +40,7 @@ use self::{
     openai::OpenAi,
     pool::{Lane, Pool, Seat},
     provider::{Call, Class, Provider},
-    ranking::Needs,
+    ranking::{Needs, Ranked},
 };
 use crate::kit::{Clock, tasks::Tasks};
 
@@ -256,19 +257,25 @@ impl ModelRouter {
             hint: policy_hint,
             max_cost,
         };
-        let ranked = ranking::rank(&self.0.catalogue, &needs, |model| self.0.pool.latency_ms(model))?;
-        let first = prefer.clone().or_else(|| ranked.first().map(|entry| entry.id.clone()));
+        let latency_ms = |model: &str| self.0.pool.latency_ms(model);
+        let Ranked { fit, unfit } = ranking::rank(&self.0.catalogue, &needs, latency_ms)?;
+        let first = prefer.clone().or_else(|| fit.first().map(|entry| entry.id.clone()));
         let max_tokens = request.max_tokens;
         let mut failures = Vec::new();
-        for entry in ranked {
+        for entry in fit {
             if is_hopeless(entry, &failures, &self.0.catalogue) {
                 continue;
             }
-            request.max_tokens = max_tokens.min(entry.max_output);
+            request.max_tokens = ranking::max_tokens(entry, &request, max_tokens);
             let began = self.0.clock.now();
             let answered = self.0.pool.ask(&entry.id, &request, call.clone()).await;
             let latency_ms = u64::try_from(self.0.clock.now().since(began).as_millis()).unwrap_or(u64::MAX);
             let missed = match answered {
+                // Why no language model answered says more than that one is needed.
+                Ok(answer) if needs_another(entry, &answer) && !failures.is_empty() => break,
+                Ok(answer) if needs_another(entry, &answer) && !unfit.is_empty() => {
+                    return Err(Refused::NoneFits(unfit));
+                }
                 Ok(answer) => {
                     let used_fallback = first.as_ref() != Some(&entry.id);
                     let asked = answered_by(entry, &request, answer, latency_ms);
@@ -341,6 +348,11 @@ fn is_hopeless(entry: &Entry, failures: &[Failure], catalogue: &Catalogue) -> bo
     };
     let is_enough = entry.id != ENGINE && sent().count() >= SENT_MAX;
     is_enough || sent().any(|failure| is_smaller(failure) || is_same_account(failure))
+}
+
+/// Whether the built-in engine says that it takes a language model.
+fn needs_another(entry: &Entry, answer: &Answer) -> bool {
+    entry.id == ENGINE && matches!(answer.finish, chat::Finish::NeedsModel(_))
 }
 
 fn answered_by(entry: &Entry, request: &Request, answer: Answer, latency_ms: u64) -> Asked {

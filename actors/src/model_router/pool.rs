@@ -194,12 +194,13 @@ impl Pool {
 
 fn rests(model: &str, resting: Resting, now: Timestamp) -> Error {
     let Resting { until, failures, last_error } = resting;
+    let class = last_error.unwrap_or(Class::Failed);
     let message = match until {
-        Some(until) => format!("{model} rests until {until} after {failures} failures in a row"),
-        None => format!("{model} failed {failures} times in a row and is being tried by another request"),
+        Some(until) => format!("{model} rests until {until} (failures in a row: {failures}, last: {class})"),
+        None => format!("{model} failed (last: {class}) and is being tried by another request"),
     };
     let retry_after = until.map_or(AGAIN_AFTER, |until| until.since(now));
-    Error { class: last_error.unwrap_or(Class::Failed), message, retry_after: Some(retry_after) }
+    Error { class, message, retry_after: Some(retry_after) }
 }
 
 impl Post {

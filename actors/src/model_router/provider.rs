@@ -58,3 +58,19 @@ pub enum Class {
     /// The one who asked does not want it any more.
     Stopped,
 }
+
+impl std::fmt::Display for Class {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Caller => "wrong request",
+            Self::TooLong => "request too long",
+            Self::Auth => "key refused",
+            Self::Quota => "account used up",
+            Self::RateLimited => "too many requests",
+            Self::TimedOut => "too slow",
+            Self::Failed => "failed",
+            Self::BadAnswer => "bad answer",
+            Self::Stopped => "stopped",
+        })
+    }
+}

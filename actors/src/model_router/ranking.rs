@@ -4,7 +4,7 @@ use cendriix_protocol::{model_router::PolicyHint, money::MicroUsd};
 
 use super::{
     Refused,
-    catalogue::{Catalogue, ENGINE, Entry},
+    catalogue::{Catalogue, ENGINE, Entry, Source},
     chat::{Message, Request, Usage},
 };
 
@@ -45,7 +45,7 @@ pub(super) fn rank<'c>(
     catalogue: &'c Catalogue,
     needs: &Needs<'_>,
     latency_ms: impl Fn(&str) -> Option<u64>,
-) -> Result<Vec<&'c Entry>, Refused> {
+) -> Result<Ranked<'c>, Refused> {
     if catalogue.entries().is_empty() {
         return Err(Refused::NoModels);
     }
@@ -72,7 +72,14 @@ pub(super) fn rank<'c>(
         None => 0,
     });
     fit.sort_by_key(|entry| (needs.prefer != Some(entry.id.as_str()), entry.id == ENGINE));
-    Ok(fit)
+    Ok(Ranked { fit, unfit })
+}
+
+/// Who can be asked, in which order, and who cannot.
+#[derive(Debug)]
+pub(super) struct Ranked<'c> {
+    pub(super) fit: Vec<&'c Entry>,
+    pub(super) unfit: Vec<(String, Unfit)>,
 }
 
 fn misfit(entry: &Entry, needs: &Needs<'_>) -> Option<Unfit> {
@@ -93,8 +100,16 @@ fn misfit(entry: &Entry, needs: &Needs<'_>) -> Option<Unfit> {
 
 /// The most that an answer may cost, as far as it can be known before.
 fn cost(entry: &Entry, request: &Request) -> MicroUsd {
-    let output_tokens = request.max_tokens.min(entry.max_output).into();
+    let output_tokens = max_tokens(entry, request, request.max_tokens).into();
     entry.price.of(&Usage { input_tokens: input_tokens(request), output_tokens, cached_tokens: 0 })
+}
+
+/// The most tokens to ask of a model. At an endpoint of the operator's own the answer shares the window with
+/// the request, and servers refuse what does not fit together.
+pub(super) fn max_tokens(entry: &Entry, request: &Request, wanted: u32) -> u32 {
+    let most = wanted.min(entry.max_output);
+    let room = entry.context_in.saturating_sub(input_tokens(request)).max(1);
+    if entry.source == Source::Custom { most.min(u32::try_from(room).unwrap_or(u32::MAX)) } else { most }
 }
 
 /// About how many tokens a text of so many bytes has.
@@ -158,7 +173,7 @@ mod tests {
 
     fn order(needs: &Needs<'_>) -> Vec<String> {
         let latency = |id: &str| if id == "dear" { Some(900) } else { Some(100) };
-        rank(&catalogue(), needs, latency).unwrap().into_iter().map(|entry| entry.id.clone()).collect()
+        rank(&catalogue(), needs, latency).unwrap().fit.into_iter().map(|entry| entry.id.clone()).collect()
     }
 
     #[test]
@@ -188,6 +203,16 @@ mod tests {
             rank(&catalogue(), &Needs { prefer: Some("x"), ..needs(&short) }, |_| None).unwrap_err();
         assert!(unknown.to_string().contains("dear, small, cendriix-rules-1"), "{unknown}");
         assert!(matches!(rank(&Catalogue::default(), &needs(&short), |_| None), Err(Refused::NoModels)));
+    }
+
+    #[test]
+    fn an_answer_has_the_room_that_the_request_leaves() {
+        let catalogue = catalogue();
+        let room =
+            |model: &str, text: &str| max_tokens(catalogue.get(model).unwrap(), &request(text), 100_000);
+        assert_eq!(room("small", &"x".repeat(320)), 20);
+        assert_eq!(room("dear", "hi"), 8_192);
+        assert_eq!(room(ENGINE, "hi"), 100_000);
     }
 
     #[test]

@@ -13,7 +13,11 @@ use std::collections::BTreeSet;
 
 use git2::{BranchType, ObjectType, Oid, Repository, StatusOptions, Tree, TreeEntry};
 
-use super::{CommitId, Failure, commits, failure::shown, names::HEADS};
+use super::{
+    CommitId, Failure, commits,
+    failure::shown,
+    names::{HEADS, SHOWN},
+};
 
 /// The state of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +95,9 @@ pub(super) fn default_branch(repo: &Repository) -> Result<String, Failure> {
     let named = checked_out(repo)?;
     let mut branches = Vec::new();
     for branch in repo.branches(Some(BranchType::Local))? {
-        branches.push(shown(branch?.0.get().name_bytes()));
+        let name = shown(branch?.0.get().name_bytes());
+        // A branch that shows a run is never what it is merged into.
+        branches.extend((!name.starts_with(SHOWN)).then_some(name));
     }
     match (named, branches.as_slice()) {
         (Some(named), branches) if branches.is_empty() || branches.contains(&named) => Ok(named),

@@ -77,6 +77,16 @@ impl Home {
         self.root.join("trees")
     }
 
+    /// Where a repository is.
+    pub(super) fn path(&self, source: &Source) -> PathBuf {
+        match source {
+            Source::Path(path) => path.clone(),
+            Source::Managed { workspace, project } => {
+                self.root.join(format!("repositories/{workspace}/{project}"))
+            }
+        }
+    }
+
     /// Every managed repository.
     pub(super) fn managed(&self) -> Result<Vec<Source>, Failure> {
         let mut found = Vec::new();
@@ -94,8 +104,8 @@ impl Home {
     pub(super) fn open(&self, source: &Source) -> Result<Repository, Failure> {
         let (repo, ours) = match source {
             Source::Path(path) => (at(path)?, names::HIDDEN),
-            Source::Managed { workspace, project } => {
-                let path = self.root.join(format!("repositories/{workspace}/{project}"));
+            Source::Managed { project, .. } => {
+                let path = self.path(source);
                 if !path.exists() {
                     let _one_at_a_time = self.known();
                     self.create(&path, *project)?;

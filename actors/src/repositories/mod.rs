@@ -35,7 +35,10 @@ use std::{
     time::Duration,
 };
 
-use cendriix_protocol::ids::{RunId, WorkspaceId};
+use cendriix_protocol::{
+    ids::{self, RunId, WorkspaceId},
+    time::Timestamp,
+};
 use git2::Repository;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -136,6 +139,43 @@ impl Repositories {
         blocking(move || trees::plant(repositories, source, place, &bases)).await
     }
 
+    /// The work tree of an attempt as it was at one of its checkpoints; it still began from `base`.
+    ///
+    /// # Errors
+    ///
+    /// When a commit is not there, or the disk refuses.
+    pub async fn tree_at(
+        &self,
+        source: &Source,
+        place: Place,
+        base: &CommitId,
+        at: &CommitId,
+    ) -> Result<WorkTree, Failure> {
+        let (repositories, source) = (self.clone(), source.clone());
+        let (base, at) = (base.clone(), at.clone());
+        blocking(move || trees::replant(repositories, source, place, base, &at)).await
+    }
+
+    /// Removes the folder of an attempt, whoever made it; its checkpoint stays.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub async fn discard(&self, place: Place) -> Result<(), Failure> {
+        let home = Arc::clone(&self.home);
+        blocking(move || {
+            let path = home.trees().join(place.folder());
+            let _alone = home.working(&path);
+            write::discard(&path)?;
+            // The run's own folder goes with its last tree.
+            if let Some(run) = path.parent() {
+                drop(std::fs::remove_dir(run));
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// The checkpoint of an attempt, when there is one.
     ///
     /// # Errors
@@ -153,6 +193,16 @@ impl Repositories {
     pub async fn join(&self, source: &Source, bases: &[CommitId]) -> Result<CommitId, Failure> {
         let bases = bases.to_vec();
         self.reading(source, move |repo| Ok(commits::join(repo, &bases)?.into())).await
+    }
+
+    /// The commit without files that work begins from where nothing is; the same for a run each time.
+    ///
+    /// # Errors
+    ///
+    /// When the repository cannot be written to.
+    pub async fn beginning(&self, source: &Source, run: RunId) -> Result<CommitId, Failure> {
+        self.reading(source, move |repo| Ok(commits::empty(repo, Timestamp(ids::millis_of(run.0)))?.into()))
+            .await
     }
 
     /// What differs between two commits.
@@ -194,6 +244,24 @@ impl Repositories {
     /// [`Failure::Raced`] say what a person can do; then nothing has changed.
     pub async fn merge(&self, source: &Source, wanted: Merge) -> Result<CommitId, Failure> {
         self.racing(source, move |home, repo| Ok(merge::merge(home, repo, &wanted)?.into())).await
+    }
+
+    /// Whether a repository has a commit. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the repository cannot be opened.
+    pub fn holds(&self, source: &Source, commit: &CommitId) -> Result<bool, Failure> {
+        match commits::find(&self.home.open(source)?, commit) {
+            Ok(_) => Ok(true),
+            Err(Failure::NoCommit(_)) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Where a repository is on the disk.
+    pub fn path(&self, source: &Source) -> PathBuf {
+        self.home.path(source)
     }
 
     /// Whether a commit is part of the main branch: whether an interrupted merge has happened.

@@ -22,6 +22,9 @@ pub(super) const HIDDEN: &str = "refs/cendriix";
 /// Where branches are.
 pub(super) const HEADS: &str = "refs/heads/";
 
+/// Where branches are that show runs to people.
+pub(super) const SHOWN: &str = "refs/heads/cendriix/";
+
 /// A commit, by the 40 hexadecimal digits of its hash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -124,6 +124,23 @@ pub(super) fn plant(
     Ok(WorkTree { repositories, source, place, path, base })
 }
 
+/// Makes the folder of a place as one of its checkpoints left it.
+pub(super) fn replant(
+    repositories: Repositories,
+    source: Source,
+    place: Place,
+    base: CommitId,
+    at: &CommitId,
+) -> Result<WorkTree, Failure> {
+    let home = &repositories.home;
+    let path = home.trees().join(place.folder());
+    let repo = home.open(&source)?;
+    let alone = home.working(&path);
+    write_out(&repo, &path, at)?;
+    drop(alone);
+    Ok(WorkTree { repositories, source, place, path, base })
+}
+
 fn write_out(repo: &Repository, path: &Path, base: &CommitId) -> Result<(), Failure> {
     write::discard(path)?;
     if let Some(parent) = path.parent() {

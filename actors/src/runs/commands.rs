@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use cendriix_protocol::{
     ids::{GateId, RunId, UserId, WorkflowId, WorkspaceId},
+    money::MicroUsd,
     time::Timestamp,
     workspaces::Role,
 };
 use serde::{Deserialize, Serialize};
 
 use super::state::{
-    Activity, Course, Decision, Gate, GateKind, Payload, Plan, Reason, Resolution, Status, Step,
+    Activity, CommitId, Course, Decision, Gate, GateKind, Payload, Plan, Reason, Repository, Resolution,
+    Spent, Status, Step,
 };
 use crate::kit::machine::Effect;
 
@@ -30,18 +32,39 @@ pub enum Command {
         role: Role,
     },
     Cancel,
+    /// `repository`: how the repository stands by now.
     Retry {
         from: Option<String>,
+        repository: Option<Repository>,
     },
     StepSucceeded {
         step: u32,
         attempt: u32,
         output: Payload,
+        commit: Option<CommitId>,
+        cost: MicroUsd,
     },
     StepFailed {
         step: u32,
         attempt: u32,
         reason: Reason,
+        cost: MicroUsd,
+    },
+    /// The agent of a step that was still at work when its attempt ended has stopped.
+    StepEnded {
+        step: u32,
+        attempt: u32,
+        cost: MicroUsd,
+    },
+    /// The tests ran, or the change was reviewed. `fixable`: a fix step may mend what was found.
+    Checked {
+        activity: Activity,
+        attempt: u32,
+        passed: bool,
+        fixable: bool,
+        summary: String,
+        report: Payload,
+        spent: Vec<Spent>,
     },
     /// A step must not go on before a person agrees: policy or a budget says so.
     StepHeld {
@@ -51,11 +74,12 @@ pub enum Command {
         subject: String,
         pinned: Option<String>,
     },
-    /// An activity ended well; with the commit that it made or merged.
+    /// An activity ended well; with the commit that it showed or merged, and the branch that shows it.
     Done {
         activity: Activity,
         attempt: u32,
         commit: Option<String>,
+        branch: Option<String>,
     },
     /// An activity ended badly. `fixable`: a fix step may mend it.
     Undone {
@@ -87,6 +111,13 @@ pub enum Timer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     Created(Box<Created>),
+    /// A planner made steps of the ticket; `detail` is what clients see of them.
+    Planned {
+        planner: String,
+        detail: Payload,
+        spent: Vec<Spent>,
+        at: Timestamp,
+    },
     Moved {
         status: Status,
         attempt: u32,
@@ -102,11 +133,34 @@ pub enum Event {
         attempt: u32,
         output: Payload,
         at: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<CommitId>,
+        #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
+        cost: MicroUsd,
     },
     StepFailed {
         step: u32,
         attempt: u32,
         reason: Reason,
+        at: Timestamp,
+        #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
+        cost: MicroUsd,
+    },
+    /// An agent that was left at work when its attempt ended has stopped.
+    StepEnded {
+        step: u32,
+        attempt: u32,
+        cost: MicroUsd,
+        at: Timestamp,
+    },
+    /// The tests ran, or the change was reviewed.
+    Checked {
+        activity: Activity,
+        attempt: u32,
+        passed: bool,
+        summary: String,
+        report: Payload,
+        spent: Vec<Spent>,
         at: Timestamp,
     },
     /// A fix step was put behind all others.
@@ -125,6 +179,8 @@ pub enum Event {
     /// The commit that is to be merged is known, or is another one.
     CommitPinned {
         commit: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<String>,
     },
     OutcomeUnknown {
         activity: Activity,
@@ -139,6 +195,8 @@ pub enum Event {
         attempt: u32,
         from: Option<u32>,
         at: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repository: Option<Repository>,
     },
     /// An attempt ended.
     Ended {
@@ -162,6 +220,10 @@ pub struct Created {
     pub plan: Arc<Plan>,
     pub advancing: bool,
     pub at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// What the shell must be doing while the run is as it is.
@@ -169,8 +231,10 @@ pub struct Created {
 pub enum Work {
     /// Compute a step's output.
     Evaluate { step: u32, attempt: u32 },
-    /// Have an agent do a step.
-    RunStep { step: u32, attempt: u32 },
+    /// Bring the outcome of the agent that does a step.
+    AwaitStep { step: u32, attempt: u32 },
+    /// Stop the agent that does a step, and bring its outcome.
+    EndStep { step: u32, attempt: u32 },
     /// Do what comes after the steps.
     Perform { activity: Activity, attempt: u32 },
 }
@@ -179,6 +243,11 @@ pub enum Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WorkKey {
     Step(u32),
+    /// An agent that was left at work when its attempt ended.
+    Ending {
+        step: u32,
+        attempt: u32,
+    },
     Activity(Activity),
     Timer(Timer),
 }
@@ -217,6 +286,8 @@ impl Command {
             Self::Retry { .. } => "retry",
             Self::StepSucceeded { .. } => "step succeeded",
             Self::StepFailed { .. } => "step failed",
+            Self::StepEnded { .. } => "step ended",
+            Self::Checked { .. } => "checked",
             Self::StepHeld { .. } => "step held",
             Self::Done { .. } => "done",
             Self::Undone { .. } => "undone",
@@ -227,6 +298,11 @@ impl Command {
 }
 
 impl Activity {
+    /// What it is called as a check.
+    pub fn check(self) -> &'static str {
+        if self == Self::Test { "testing" } else { "review" }
+    }
+
     /// Whether it reaches outside and cannot be taken back.
     pub fn is_irrevocable(self) -> bool {
         effect(Work::Perform { activity: self, attempt: 0 }) == Effect::Irrevocable
@@ -237,11 +313,12 @@ impl Activity {
 pub fn effect(work: Work) -> Effect {
     match work {
         Work::Evaluate { .. } => Effect::Pure,
-        Work::RunStep { .. } | Work::Perform { activity: Activity::Test, .. } => Effect::Contained,
+        Work::Perform { activity: Activity::Test, .. } => Effect::Contained,
+        Work::AwaitStep { .. } => Effect::ReadOnly,
         Work::Perform { activity: Activity::Review | Activity::Verify | Activity::Watch, .. } => {
             Effect::ReadOnly
         }
-        Work::Perform { activity: Activity::OpenPullRequest, .. } => Effect::Keyed,
+        Work::EndStep { .. } | Work::Perform { activity: Activity::OpenPullRequest, .. } => Effect::Keyed,
         Work::Perform { activity: Activity::Merge | Activity::Deploy | Activity::Heal, .. } => {
             Effect::Irrevocable
         }

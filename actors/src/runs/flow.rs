@@ -3,16 +3,21 @@
 
 use cendriix_protocol::{
     ids::{self, GateId},
+    money::MicroUsd,
     time::Timestamp,
     workspaces::Role,
 };
 use std::time::Duration;
 
 use super::state::{
-    Activity, Decision, Event, FIXES_MAX, GATE_EXPIRES_AFTER, GRACE, Gate, GateKind, PARALLEL_MAX, Payload,
-    Progress, Reason, Refusal, Resolution, Run, Status, Step, StepKind, StepState, Timer,
+    Activity, Command, CommitId, Decision, Event, FIXES_MAX, GATE_EXPIRES_AFTER, GRACE, Gate, GateKind,
+    PARALLEL_MAX, Payload, Progress, Reason, Refusal, Repository, Resolution, Run, Status, Step, StepKind,
+    StepState, Timer,
 };
 use crate::kit::machine::{Actor, Given};
+
+/// The code of a step, and of its run, that takes a language model where there is none.
+pub(crate) const NEEDS_MODEL: &str = "needs_model";
 
 /// A run as it would be, and the events that lead there.
 pub(super) struct Draft {
@@ -157,17 +162,25 @@ impl Draft {
         self.emit(Event::GateOpened { gate });
     }
 
-    pub(super) fn step_succeeded(&mut self, step: u32, output: Payload) {
+    pub(super) fn step_succeeded(
+        &mut self,
+        step: u32,
+        output: Payload,
+        commit: Option<CommitId>,
+        cost: MicroUsd,
+    ) {
         let (at, attempt) = (self.at(), self.run.attempt);
-        self.emit(Event::StepSucceeded { step, attempt, output, at });
+        self.emit(Event::StepSucceeded { step, attempt, output, at, commit, cost });
         self.schedule();
     }
 
-    pub(super) fn step_failed(&mut self, step: u32, reason: &Reason) {
+    pub(super) fn step_failed(&mut self, step: u32, reason: &Reason, cost: MicroUsd) {
         let (at, attempt) = (self.at(), self.run.attempt);
         let id = &self.run.plan.steps[step as usize].id;
-        let failed = Reason::new("step_failed", format!("step {id} failed: {}", reason.message));
-        self.emit(Event::StepFailed { step, attempt, reason: reason.clone(), at });
+        // What a program or a person can do about it is the same for the run as for its step.
+        let code = if reason.code == NEEDS_MODEL { NEEDS_MODEL } else { "step_failed" };
+        let failed = Reason::new(code, format!("step {id} failed: {}", reason.message));
+        self.emit(Event::StepFailed { step, attempt, reason: reason.clone(), at, cost });
         if self.run.cancel_requested_at.is_some() {
             return self.settle_cancel();
         }
@@ -176,7 +189,8 @@ impl Draft {
 
     pub(super) fn hold_step(&mut self, step: u32, kind: GateKind, subject: String, pinned: Option<String>) {
         if self.run.cancel_requested_at.is_some() {
-            return self.step_failed(step, &Reason::new("cancelled", "the run is being cancelled"));
+            let reason = Reason::new("cancelled", "the run is being cancelled");
+            return self.step_failed(step, &reason, MicroUsd(0));
         }
         let kind = if kind == GateKind::Budget { kind } else { GateKind::Policy };
         self.open(kind, Some(step), Role::Member, GATE_EXPIRES_AFTER, subject, pinned);
@@ -195,9 +209,9 @@ impl Draft {
     }
 
     /// The commit is known: a person approves exactly that one, or it is merged.
-    fn before_merge(&mut self, commit: String) {
+    fn before_merge(&mut self, commit: String, branch: Option<String>) {
         let subject = format!("merge commit {commit}");
-        self.emit(Event::CommitPinned { commit: commit.clone() });
+        self.emit(Event::CommitPinned { commit: commit.clone(), branch });
         if self.run.course.merge_gate {
             self.move_to(Status::MergeApproval);
             self.open(GateKind::Merge, None, Role::Member, GATE_EXPIRES_AFTER, subject, Some(commit));
@@ -246,14 +260,31 @@ impl Draft {
         }
     }
 
-    pub(super) fn done(&mut self, activity: Activity, commit: Option<String>) {
+    /// The tests or the review came to an end.
+    pub(super) fn checked(&mut self, command: &Command) {
+        let Command::Checked { activity, passed, fixable, summary, report, spent, .. } = command.clone()
+        else {
+            return;
+        };
+        let (at, attempt) = (self.at(), self.run.attempt);
+        let said = summary.clone();
+        self.emit(Event::Checked { activity, attempt, passed, summary, report, spent, at });
+        if passed {
+            self.done(activity, None, None);
+        } else {
+            let code = if activity == Activity::Test { "tests_failed" } else { "review_failed" };
+            self.undone(activity, Reason::new(code, said), fixable);
+        }
+    }
+
+    pub(super) fn done(&mut self, activity: Activity, commit: Option<String>, branch: Option<String>) {
         let cancelling = self.run.cancel_requested_at.is_some();
         match activity {
             // What has happened to the outside world has happened: it is recorded although a cancel was asked
             // for.
             Activity::Merge => {
                 if let Some(commit) = commit {
-                    self.emit(Event::CommitPinned { commit });
+                    self.emit(Event::CommitPinned { commit, branch });
                 }
                 if cancelling { self.end(Status::Merged) } else { self.after_merge() }
             }
@@ -264,10 +295,9 @@ impl Draft {
             Activity::Test => self.after_tests(),
             Activity::Review => self.after_review(),
             Activity::OpenPullRequest => match commit {
-                Some(commit) => self.before_merge(commit),
-                None => {
-                    self.fail(Reason::new("no_commit", "the branch could not be shown: it has no commit"));
-                }
+                Some(commit) => self.before_merge(commit, branch),
+                // Nothing has changed: there is nothing to show, to approve or to merge.
+                None => self.after_merge(),
             },
             Activity::Deploy => self.after_deploy(),
             Activity::Verify | Activity::Heal => self.end(Status::Operating { checking: false }),
@@ -357,11 +387,13 @@ impl Draft {
         self.emit(Event::GateClosed { gate: gate.id, decision: Decision::Approved { note }, at });
         match (gate.kind, gate.step) {
             (GateKind::Plan, _) => self.begin(),
-            (GateKind::Step, Some(step)) => self.step_succeeded(step, Payload::Inline(said)),
+            (GateKind::Step, Some(step)) => {
+                self.step_succeeded(step, Payload::Inline(said), None, MicroUsd(0));
+            }
             (GateKind::Deploy, _) => self.verify(),
             (GateKind::UnknownOutcome, _) => {
                 if let (Some(activity), Some(Resolution::Happened)) = (unknown, resolution) {
-                    self.done(activity, self.run.commit.clone());
+                    self.done(activity, self.run.commit.clone(), None);
                 } else if self.run.cancel_requested_at.is_some() {
                     self.end(Status::Cancelled);
                 }
@@ -416,7 +448,11 @@ impl Draft {
         steps.any(|(step, progress)| progress.state == StepState::Running && step.kind == StepKind::Agent)
     }
 
-    pub(super) fn retry(&mut self, from: Option<&str>) -> Result<(), Refusal> {
+    pub(super) fn retry(
+        &mut self,
+        from: Option<&str>,
+        repository: Option<Repository>,
+    ) -> Result<(), Refusal> {
         let place = |id: &str| self.run.plan.steps.iter().position(|step| step.id == id);
         let from = match from {
             None => None,
@@ -424,7 +460,10 @@ impl Draft {
             Some(id) => Some(place(id).ok_or_else(|| Refusal::NoSuchStep { step: id.to_owned() })?),
         };
         let (at, attempt) = (self.at(), self.run.attempt + 1);
-        self.emit(Event::Retried { attempt, from: from.and_then(|place| u32::try_from(place).ok()), at });
+        // What is kept was made from the old base, and what is to be merged stays what was approved.
+        let repository = repository.filter(|_| from.is_none() && !self.run.merged);
+        let from = from.and_then(|place| u32::try_from(place).ok());
+        self.emit(Event::Retried { attempt, from, at, repository });
         self.begin();
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cendriix_protocol::money::MicroUsd;
 use uuid::Uuid;
 
 use super::{
@@ -56,7 +57,9 @@ impl Machine for Run {
     fn due(&self, key: &WorkKey) -> Command {
         match key {
             WorkKey::Timer(timer) => Command::Due { timer: *timer },
-            WorkKey::Step(_) | WorkKey::Activity(_) => Command::Due { timer: Timer::GraceEnds },
+            WorkKey::Step(_) | WorkKey::Ending { .. } | WorkKey::Activity(_) => {
+                Command::Due { timer: Timer::GraceEnds }
+            }
         }
     }
 
@@ -76,7 +79,10 @@ impl Machine for Run {
             WorkKey::Activity(activity) => {
                 Command::Undone { activity: *activity, attempt, reason, fixable: false }
             }
-            WorkKey::Step(step) => Command::StepFailed { step: *step, attempt, reason },
+            WorkKey::Step(step) => Command::StepFailed { step: *step, attempt, reason, cost: MicroUsd(0) },
+            WorkKey::Ending { step, attempt } => {
+                Command::StepEnded { step: *step, attempt: *attempt, cost: MicroUsd(0) }
+            }
             WorkKey::Timer(timer) => Command::Due { timer: *timer },
         }
     }

@@ -1,48 +1,63 @@
 //! Runs: from a plan to a merged change, durably.
 //!
 //! [`state`] decides what may happen and holds no I/O; `flow` says what one command brings about; `records`
-//! what is saved beside it; [`work`] performs what a run wants; `wire` and [`why`] show it. [`Runs`] is what
-//! other code calls.
+//! what is saved beside it; [`work`] performs what a run wants, and [`delivery`] what comes after its steps;
+//! [`brief`] is what its agents are told; `wire` and [`why`] show it. [`Runs`] is what other code calls.
 
+pub mod brief;
 mod commands;
+pub mod delivery;
 pub mod detect;
 mod flow;
+pub mod grounds;
+mod inputs;
 mod machine;
 mod plan;
 mod records;
 pub mod state;
+mod wants;
 pub mod why;
 mod wire;
 pub mod work;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use cendriix_persistence::{
     codec::decode,
     store::{Key, Scan},
 };
 use cendriix_protocol::{
+    entities::{Entity, Kind},
     ids::{RunId, WorkflowId},
     runs::{self as wire_runs, RunEvent, Why},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-pub use state::{Command, Refusal, Run};
+pub use state::{Command, Plan, Refusal, Run, Step, StepKind};
 pub(crate) use wire::plan_steps;
 
 use self::{
+    delivery::Delivery,
+    grounds::Grounds,
     records::ListRow,
-    state::{Birth, Event, StepState},
-    work::Contents,
+    state::{Birth, Event, Planned, StepState},
 };
 use crate::{
     Error,
+    agent_steps::Ground,
     caller::Caller,
-    content,
+    content::{self, Contents},
+    entities::{self, NewEntity},
     idempotency::Claim,
     kinds::{self, space},
-    kit::{Attachment, Entities, Failure, Journaled, Order, Shown, stream::Follower},
-    workflows::Workflows,
+    kit::{Attachment, Entities, Failure, Journaled, Order, Shown, machine::child_id, stream::Follower},
+    metering::spent,
+    orchestrator::Orchestrator,
+    workflows::{Compiled, Workflows},
 };
 
 /// The largest ticket or input, in bytes of JSON.
@@ -58,6 +73,24 @@ pub struct Runs {
     entities: Entities<Run>,
     workflows: Workflows,
     contents: Contents,
+    orchestrator: Orchestrator,
+    grounds: Grounds,
+    delivery: Delivery,
+}
+
+/// What runs are made from and reach.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// Graphs to run.
+    pub workflows: Workflows,
+    /// Where contents are read and kept.
+    pub contents: Contents,
+    /// Who makes plans.
+    pub orchestrator: Orchestrator,
+    /// Which repositories there are.
+    pub grounds: Grounds,
+    /// How a change is delivered.
+    pub delivery: Delivery,
 }
 
 /// A run that is to be created.
@@ -71,12 +104,17 @@ pub struct NewRun {
     pub input: Value,
     /// Whether it starts at once.
     pub advancing: bool,
+    /// The repository that its agents work on.
+    pub repository: Option<wire_runs::RepositoryRef>,
+    /// The model that its agents ask first.
+    pub model: Option<String>,
 }
 
 impl Runs {
     /// Puts together what runs need.
-    pub fn new(entities: Entities<Run>, workflows: Workflows, contents: Contents) -> Self {
-        Self { entities, workflows, contents }
+    pub fn new(entities: Entities<Run>, reach: Reach) -> Self {
+        let Reach { workflows, contents, orchestrator, grounds, delivery } = reach;
+        Self { entities, workflows, contents, orchestrator, grounds, delivery }
     }
 
     /// How many are awake.
@@ -107,16 +145,31 @@ impl Runs {
         if text.len() > INPUT_MAX {
             return Err(Error::field("input", format!("has {} bytes, more than {INPUT_MAX}", text.len())));
         }
+        let title = new.title.clone().unwrap_or_else(|| compiled.definition.name.clone());
+        let works = compiled.works();
+        let repository = match &new.repository {
+            None if !works => None,
+            asked => Some(self.grounds.find(caller, asked.as_ref()).await?),
+        };
+        let (plan, planned) = if works {
+            let (plan, planned) = self.plan(caller, &compiled, &title, &new).await?;
+            (plan, Some(planned))
+        } else {
+            (compiled.plan.clone(), None)
+        };
         let birth = Birth {
             workspace: caller.workspace,
             created_by: caller.user,
             workflow: new.workflow,
             workflow_version,
-            title: new.title.unwrap_or_else(|| compiled.definition.name.clone()),
+            title,
             input: self.contents.keep(caller.workspace, text).await?,
             course: compiled.course,
-            plan: compiled.plan.clone(),
+            plan,
             advancing: new.advancing,
+            repository,
+            model: new.model,
+            planned,
         };
         let id = shared.clock.id();
         let mut order = Order::of(caller.actor());
@@ -133,6 +186,24 @@ impl Runs {
         }
     }
 
+    /// The plan of a run in which agents work.
+    async fn plan(
+        &self,
+        caller: &Caller,
+        compiled: &Compiled,
+        title: &str,
+        new: &NewRun,
+    ) -> Result<(Arc<state::Plan>, Planned), Error> {
+        let body = new.input.get("body").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let ticket = wire_runs::Ticket { title: title.to_owned(), body };
+        let made = self.orchestrator.plan(compiled, &ticket, new.model.as_deref()).await?;
+        let detail = serde_json::to_string(&made.steps).unwrap_or_default();
+        let detail = self.contents.keep(caller.workspace, detail).await?;
+        let clock = &self.entities.shared().clock;
+        let spent = made.asked.map(|asked| spent::of(clock.id(), &Ok(asked))).unwrap_or_default();
+        Ok((made.plan, Planned { planner: made.planner, detail, spent }))
+    }
+
     /// A run as it is on disk.
     ///
     /// # Errors
@@ -144,16 +215,50 @@ impl Runs {
         Ok(shown)
     }
 
-    /// Asks something of a run: first the tenant, then the role, then the state.
+    /// Asks something of a run: first the tenant, then the role, then the state. A claim that was made before
+    /// changes nothing and answers with the run as it is.
     ///
     /// # Errors
     ///
     /// When it is not there, the caller may not, or its state does not allow it.
-    pub async fn command(&self, caller: &Caller, id: RunId, command: Command) -> Result<Shown<Run>, Error> {
+    pub async fn command(
+        &self,
+        caller: &Caller,
+        id: RunId,
+        command: Command,
+        claim: Option<Claim>,
+    ) -> Result<Shown<Run>, Error> {
         let shown = self.get(caller, id).await?;
+        let shared = self.entities.shared();
+        let mut order = Order::of(caller.actor());
+        if let Some(claim) = &claim {
+            if claim.earlier(&*shared.store, shared.clock.now()).await?.is_some() {
+                return Ok(shown);
+            }
+            let (guard, row) = claim.taken(id.0, shared.clock.now());
+            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
+        }
         let allowed = shown.machine.allowed_actions();
-        let asked = self.entities.command(id.0, command, Order::of(caller.actor())).await;
-        asked.map_err(|failure| Error::of(failure, |refusal| refused(refusal, &allowed, caller)))
+        let command = self.grounded(&shown.machine, command).await?;
+        match self.entities.command(id.0, command, order).await {
+            Err(Failure::Guard(0)) if claim.is_some() => {
+                Err(Error::conflict("a request with this Idempotency-Key goes on; ask again"))
+            }
+            asked => {
+                asked.map_err(|failure| Error::of(failure, |refusal| refused(refusal, &allowed, caller)))
+            }
+        }
+    }
+
+    /// A retry begins from the main branch as it is by then.
+    async fn grounded(&self, run: &Run, command: Command) -> Result<Command, Error> {
+        match (command, &run.repository) {
+            (Command::Retry { from: None, .. }, Some(repository)) if !run.merged => {
+                let repository = Some(self.grounds.again(repository).await?);
+                Ok(Command::Retry { from: None, repository })
+            }
+            (command, _) => Ok(command),
+        }
     }
 
     /// Waits until a run rests, at most `within`.
@@ -226,8 +331,15 @@ impl Runs {
     pub async fn show(&self, shown: &Shown<Run>) -> Result<wire_runs::Run, Error> {
         let run = &*shown.machine;
         let compiled = self.workflows.version(run.workspace, run.workflow, run.workflow_version).await?;
-        let input = self.contents.read(run.workspace, run.id.0, &run.input).await?;
-        let steps = run.plan.steps.iter().zip(&run.progress);
+        let input = self.contents.read::<Run>(run.workspace, run.id.0, &run.input).await?;
+        let planned = match &run.planned {
+            Some((_, detail)) => {
+                let text = self.contents.read::<Run>(run.workspace, run.id.0, detail).await?;
+                Some(content::json("plan", &text)?)
+            }
+            None => None,
+        };
+        let steps = (0..).zip(&run.progress);
         Ok(wire_runs::Run {
             id: run.id,
             tenant_id: run.workspace,
@@ -239,8 +351,9 @@ impl Runs {
             input: content::json("input", &input)?,
             status: (&run.status).into(),
             attempt: run.attempt,
-            plan: wire::plan(run, &compiled),
-            steps: steps.map(|(step, progress)| wire::step(&step.id, progress)).collect(),
+            repository: run.repository.as_ref().map(|repository| self.grounds.shown(run, repository)),
+            plan: wire::plan(run, &compiled, planned),
+            steps: steps.map(|(place, progress)| wire::step(run, place, progress)).collect(),
             gates: run.gates.iter().map(|gate| wire::gate(run, gate)).collect(),
             outputs: self.outputs(run).await?,
             cost_usd: run.cost,
@@ -265,7 +378,7 @@ impl Runs {
         let mut bytes = 0;
         for (place, step) in run.plan.steps.iter().enumerate().filter(|(place, _)| last[*place]) {
             let StepState::Succeeded { output } = &run.progress[place].state else { continue };
-            let text = self.contents.read(run.workspace, run.id.0, output).await?;
+            let text = self.contents.read::<Run>(run.workspace, run.id.0, output).await?;
             bytes += text.len();
             if bytes > OUTPUTS_MAX {
                 return Ok(BTreeMap::new());
@@ -273,6 +386,71 @@ impl Runs {
             outputs.insert(step.id.clone(), content::json("output", &text)?);
         }
         Ok(outputs)
+    }
+
+    /// What a run has changed so far.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's, has no repository, or its parts contradict each other.
+    pub async fn diff(&self, caller: &Caller, id: RunId) -> Result<wire_runs::RunDiff, Error> {
+        let run = self.get(caller, id).await?.machine;
+        if run.repository.is_none() {
+            return Err(Error::conflict("this run has no repository, so it changes no files"));
+        }
+        let (base, head, diff) = self.delivery.diff(&run).await.map_err(Error::from)?;
+        Ok(wire::diff(&run, &base, &head, diff))
+    }
+
+    /// Where an agent that is asked for by itself works: on what the run has done so far.
+    ///
+    /// # Errors
+    ///
+    /// When the run is not there or not the caller's, has ended, or has no repository.
+    pub async fn ground(&self, caller: &Caller, id: RunId) -> Result<Ground, Error> {
+        let shown = self.get(caller, id).await?;
+        let run = &*shown.machine;
+        if run.status.is_end() {
+            let allowed = run.allowed_actions();
+            let refusal = Refusal::WrongState { status: run.status.clone(), command: "an agent step" };
+            return Err(refused(refusal, &allowed, caller));
+        }
+        let none = || Error::conflict("this run has no repository for an agent to work on");
+        let repository = run.repository.as_ref().ok_or_else(none)?;
+        let (source, bases) = (repository.source.clone(), run.bases(None));
+        Ok(Ground { run: id, attempt: run.attempt, source, bases })
+    }
+
+    /// Makes a playbook of a run that was merged.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's, or was not merged.
+    pub async fn promote(
+        &self,
+        caller: &Caller,
+        id: RunId,
+        entities: &entities::Entities,
+    ) -> Result<Entity, Error> {
+        let shown = self.get(caller, id).await?;
+        let run = &*shown.machine;
+        if !run.merged || run.status.reason().is_some() {
+            let refusal = Refusal::WrongState { status: run.status.clone(), command: "promote-playbook" };
+            return Err(refused(refusal, &run.allowed_actions(), caller));
+        }
+        let shown = self.show(&shown).await?;
+        let agents: BTreeSet<&str> =
+            shown.plan.steps.iter().filter_map(|step| step.agent.as_deref()).collect();
+        let spec = json!({
+            "trigger": shown.title,
+            "steps": &*shown.plan.steps,
+            "agents": agents,
+            "estimatedCostUsd": shown.cost_usd,
+            "source": { "runId": id, "workflowId": run.workflow, "workflowVersion": run.workflow_version },
+        });
+        let name = shown.title.chars().take(entities::NAME_MAX).collect();
+        let new = NewEntity { id: child_id(id.0, "playbook", 0), kind: Kind::Playbook, name, spec };
+        entities.keep(caller, new).await
     }
 
     /// Why the run is where it is.

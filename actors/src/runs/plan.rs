@@ -1,26 +1,16 @@
-//! What is to be done in a run, how far each step is, and where content stands that is too large for the
-//! state; pure.
+//! What is to be done in a run, and how far each step is; pure.
+
+use std::collections::BTreeSet;
 
 use cendriix_protocol::{ids::GateId, time::Timestamp, workspaces::Role};
 use serde::{Deserialize, Serialize};
 
-/// Where content stands that is too large for the state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Content {
-    /// In the event of that number, in the run's own journal.
-    Event(u64),
-    /// In a blob of that name and length.
-    Blob { name: String, len: u64 },
-}
-
-/// Content as it comes with an event: itself while it is small.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Payload {
-    /// JSON text, at most 4 KiB.
-    Inline(String),
-    /// A blob.
-    Blob { name: String, len: u64 },
-}
+pub use crate::{
+    content::{Content, Payload},
+    metering::spent::{self, Spent},
+    reason::Reason,
+    repositories::{CommitId, Source},
+};
 
 /// Which states apply to a run. All of them are off for a workflow that only computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +34,41 @@ pub struct Plan {
     /// Counts the plans of this run, from 1.
     pub version: u32,
     pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// The places of everything that comes before `place`, directly or not.
+    pub fn upstream(&self, place: usize) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![place];
+        while let Some(place) = open.pop() {
+            for need in self.steps.get(place).into_iter().flat_map(|step| &step.needs) {
+                if found.insert(*need as usize) {
+                    open.push(*need as usize);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The repository that a run works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    pub source: Source,
+    /// Its name, for one that the server keeps.
+    pub project: Option<String>,
+    /// The commit that work begins from; none in an empty repository.
+    pub base: Option<CommitId>,
+}
+
+/// What the tests or a review found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub activity: super::state::Activity,
+    pub passed: bool,
+    pub summary: String,
+    pub report: Content,
 }
 
 /// One step of a plan.
@@ -74,11 +99,14 @@ pub struct Progress {
     pub attempt: u32,
     pub started_at: Option<Timestamp>,
     pub completed_at: Option<Timestamp>,
+    /// The commit that holds what an agent did in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
 }
 
 impl Progress {
     pub(super) const NONE: Self =
-        Self { state: StepState::Pending, attempt: 0, started_at: None, completed_at: None };
+        Self { state: StepState::Pending, attempt: 0, started_at: None, completed_at: None, commit: None };
 }
 
 /// Where a step stands.
@@ -90,12 +118,4 @@ pub enum StepState {
     Succeeded { output: Content },
     Failed,
     Cancelled,
-}
-
-/// Where content stands that came with event number `seq`.
-pub(super) fn content(seq: u64, payload: &Payload) -> Content {
-    match payload {
-        Payload::Inline(_) => Content::Event(seq),
-        Payload::Blob { name, len } => Content::Blob { name: name.clone(), len: *len },
-    }
 }

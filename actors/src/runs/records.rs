@@ -13,11 +13,16 @@ use cendriix_protocol::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::state::{Decision, Event, Reason, Run};
+use super::state::{Decision, Event, Reason, Run, StepKind};
 use crate::{
+    agent_steps::{self, AgentStep},
     audit,
     kinds::space,
-    kit::machine::{Given, Records},
+    kit::{
+        machine::{Given, Records},
+        stored,
+    },
+    metering::spent::Account,
 };
 
 /// A run in its workspace's list.
@@ -73,7 +78,50 @@ pub(super) fn of(run: &Run, before: Option<&Run>, events: &[Event], given: &Give
         let resource = audit::Resource { kind: "run", id: run.id.0 };
         records.audit.push(audit::draft(run.workspace, given, event_type, resource, &payload));
     }
+    for event in events {
+        match event {
+            Event::Planned { spent, .. } | Event::Checked { spent, .. } => {
+                let account = Account { workspace: run.workspace, run: run.id, step: None, agent: None };
+                records.rows.extend(spent.iter().map(|spent| spent.row(account, given.at)));
+            }
+            Event::StepStarted { step, .. } => records.join(agent(run, *step, given)),
+            Event::Created(_)
+            | Event::Moved { .. }
+            | Event::StepSucceeded { .. }
+            | Event::StepFailed { .. }
+            | Event::StepEnded { .. }
+            | Event::FixAdded { .. }
+            | Event::GateOpened { .. }
+            | Event::GateClosed { .. }
+            | Event::CommitPinned { .. }
+            | Event::OutcomeUnknown { .. }
+            | Event::CancelRequested { .. }
+            | Event::Retried { .. }
+            | Event::Ended { .. } => (),
+        }
+    }
     records
+}
+
+/// The agent that comes to life with the start of a step, when it takes one.
+fn agent(run: &Run, step: u32, given: &Given) -> Records {
+    let planned = &run.plan.steps[step as usize];
+    let (StepKind::Agent, Some(repository)) = (planned.kind, &run.repository) else {
+        return Records::default();
+    };
+    let birth = agent_steps::Birth {
+        run: run.id,
+        workspace: run.workspace,
+        node: Some((step, planned.id.clone())),
+        attempt: run.attempt,
+        name: planned.id.clone(),
+        source: repository.source.clone(),
+        bases: run.bases(Some(step)),
+        own: None,
+    };
+    let child = run.agent_step(step, run.attempt).0;
+    // Nothing keeps an agent's step from being born.
+    stored::child::<AgentStep>(&birth, child, given).unwrap_or_default()
 }
 
 /// The audit entry of an event, for those that have one of their own.
@@ -88,7 +136,15 @@ fn entry(run: &Run, event: &Event) -> Option<(&'static str, Value)> {
                 "steps": created.plan.steps.len(),
             }),
         )),
+        Event::Planned { planner, .. } => Some(("run.planned", json!({ "planner": planner }))),
         Event::StepSucceeded { step: place, .. } => Some(("step.completed", json!({ "step": step(*place) }))),
+        Event::Checked { activity, passed, summary, .. } => Some((
+            "check.completed",
+            json!({ "check": activity.check(), "passed": passed, "summary": summary }),
+        )),
+        Event::CommitPinned { commit, branch } => {
+            Some(("commit.pinned", json!({ "commit": commit, "branch": branch })))
+        }
         Event::StepFailed { step: place, reason, .. } => Some((
             "step.failed",
             json!({ "step": step(*place), "code": reason.code, "message": reason.message }),
@@ -118,8 +174,8 @@ fn entry(run: &Run, event: &Event) -> Option<(&'static str, Value)> {
         }),
         Event::Moved { .. }
         | Event::StepStarted { .. }
-        | Event::FixAdded { .. }
-        | Event::CommitPinned { .. } => None,
+        | Event::StepEnded { .. }
+        | Event::FixAdded { .. } => None,
     }
 }
 

@@ -19,7 +19,7 @@
 //! **Invariant:** `work` depends on the saved run alone: what wakes after a crash asks it and carries on.
 //! **Invariant:** a report of an attempt that is over changes nothing.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use cendriix_protocol::{
     ids::{GateId, RunId, UserId, WorkflowId, WorkspaceId},
@@ -29,12 +29,15 @@ use cendriix_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::flow::Draft;
 pub use super::{
     commands::{Command, Created, Event, Refusal, Timer, Work, WorkKey, effect},
-    plan::{Content, Course, Payload, Plan, Progress, Step, StepKind, StepState},
+    plan::{
+        Check, CommitId, Content, Course, Payload, Plan, Progress, Reason, Repository, Source, Spent, Step,
+        StepKind, StepState, spent,
+    },
 };
-use super::{flow::Draft, plan::content};
-use crate::kit::machine::{Given, Wanted};
+use crate::kit::machine::Given;
 
 /// How many steps of a run may go on at the same time.
 pub const PARALLEL_MAX: usize = 64;
@@ -87,6 +90,27 @@ pub struct Run {
     pub cost: MicroUsd,
     /// The last event that was applied.
     pub seq: u64,
+    /// The repository it works on, when any of it needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// The model that its agents ask first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Who made its plan, and where it stands in full; absent when the workflow says it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<(String, Content)>,
+    /// What the tests and reviews of this attempt found, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// The branch that shows the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Agents that were at work when their attempt ended, and have not stopped yet: step and attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ending: Vec<(u32, u32)>,
+    /// Why the attempt before this one did not end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Reason>,
 }
 
 /// Where a run stands.
@@ -108,20 +132,6 @@ pub enum Status {
     SelfHealing,
     Failed { reason: Reason },
     Cancelled,
-}
-
-/// Why something did not end well.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reason {
-    pub code: String,
-    pub message: String,
-}
-
-impl Reason {
-    /// A reason with a code for programs and a sentence for people.
-    pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into() }
-    }
 }
 
 /// A gate that is open.
@@ -193,6 +203,23 @@ pub struct Birth {
     pub plan: Arc<Plan>,
     /// Whether the run starts by itself once it is planned.
     pub advancing: bool,
+    /// The repository it works on, when any of it needs one.
+    pub repository: Option<Repository>,
+    /// The model that its agents ask first.
+    pub model: Option<String>,
+    /// What a planner made of the ticket.
+    pub planned: Option<Planned>,
+}
+
+/// What a planner made of a ticket.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Who made it.
+    pub planner: String,
+    /// What clients see of the steps.
+    pub detail: Payload,
+    /// What making it cost.
+    pub spent: Vec<Spent>,
 }
 
 impl Run {
@@ -208,7 +235,7 @@ impl Run {
             workflow: created.workflow,
             workflow_version: created.workflow_version,
             title: created.title.clone(),
-            input: content(1, &created.input),
+            input: created.input.at(1),
             course: created.course,
             plan: Arc::clone(&created.plan),
             progress: vec![Progress::NONE; created.plan.steps.len()],
@@ -226,6 +253,13 @@ impl Run {
             unknown: None,
             cost: MicroUsd(0),
             seq: 0,
+            repository: created.repository.clone(),
+            model: created.model.clone(),
+            planned: None,
+            checks: Vec::new(),
+            branch: None,
+            ending: Vec::new(),
+            earlier: None,
         })
     }
 
@@ -253,10 +287,15 @@ impl Run {
             plan: Arc::clone(&birth.plan),
             advancing: birth.advancing,
             at: given.at,
+            repository: birth.repository.clone(),
+            model: birth.model.clone(),
         }));
         let Some(run) = Self::found(&created) else { return Err(Refusal::PlanUnsound) };
         let mut draft = Draft::new(run, *given);
         draft.emit(created);
+        if let Some(Planned { planner, detail, spent }) = birth.planned.clone() {
+            draft.emit(Event::Planned { planner, detail, spent, at: given.at });
+        }
         draft.begin();
         Ok(draft.events())
     }
@@ -269,8 +308,8 @@ impl Run {
     pub fn decide(&self, command: &Command, given: &Given) -> Result<Vec<Event>, Refusal> {
         let mut draft = Draft::new(self.clone(), *given);
         match (&self.status, command) {
-            (Status::Failed { .. } | Status::Cancelled, Command::Retry { from }) => {
-                draft.retry(from.as_deref())?;
+            (Status::Failed { .. } | Status::Cancelled, Command::Retry { from, repository }) => {
+                draft.retry(from.as_deref(), repository.clone())?;
             }
             (Status::Planned, Command::Advance) => draft.execute(),
             (_, Command::Approve { gate, note, resolution, role }) => {
@@ -278,21 +317,32 @@ impl Run {
             }
             (_, Command::Reject { gate, reason, role }) => draft.reject(*gate, reason.clone(), *role)?,
             (status, Command::Cancel) if !status.is_end() => draft.cancel(),
-            (_, Command::StepSucceeded { step, attempt, output }) => {
+            (_, Command::StepSucceeded { step, attempt, output, commit, cost }) => {
                 self.expect_step(*step, *attempt)?;
-                draft.step_succeeded(*step, output.clone());
+                draft.step_succeeded(*step, output.clone(), commit.clone(), *cost);
             }
-            (_, Command::StepFailed { step, attempt, reason }) => {
+            (_, Command::StepFailed { step, attempt, reason, cost }) => {
                 self.expect_step(*step, *attempt)?;
-                draft.step_failed(*step, reason);
+                draft.step_failed(*step, reason, *cost);
+            }
+            (_, Command::StepEnded { step, attempt, cost }) => {
+                if !self.ending.contains(&(*step, *attempt)) {
+                    return Err(Refusal::Late);
+                }
+                let (step, attempt, cost, at) = (*step, *attempt, *cost, given.at);
+                draft.emit(Event::StepEnded { step, attempt, cost, at });
+            }
+            (_, Command::Checked { activity, attempt, .. }) => {
+                self.expect_activity(*activity, *attempt)?;
+                draft.checked(command);
             }
             (_, Command::StepHeld { step, attempt, kind, subject, pinned }) => {
                 self.expect_step(*step, *attempt)?;
                 draft.hold_step(*step, *kind, subject.clone(), pinned.clone());
             }
-            (_, Command::Done { activity, attempt, commit }) => {
+            (_, Command::Done { activity, attempt, commit, branch }) => {
                 self.expect_activity(*activity, *attempt)?;
-                draft.done(*activity, commit.clone());
+                draft.done(*activity, commit.clone(), branch.clone());
             }
             (_, Command::Undone { activity, attempt, reason, fixable }) => {
                 self.expect_activity(*activity, *attempt)?;
@@ -328,6 +378,10 @@ impl Run {
         self.seq = seq;
         match event {
             Event::Created(_) => (),
+            Event::Planned { planner, detail, spent, .. } => {
+                self.planned = Some((planner.clone(), detail.at(seq)));
+                self.spend(spent);
+            }
             Event::Moved { status, at, .. } | Event::Ended { status, at, .. } => self.enter(status, *at),
             Event::StepStarted { step, attempt, at } => self.step(*step, *at, |progress| {
                 progress.state = StepState::Running;
@@ -335,14 +389,24 @@ impl Run {
                 progress.started_at = Some(*at);
                 progress.completed_at = None;
             }),
-            Event::StepSucceeded { step, output, at, .. } => self.step(*step, *at, |progress| {
-                progress.state = StepState::Succeeded { output: content(seq, output) };
-                progress.completed_at = Some(*at);
-            }),
-            Event::StepFailed { step, at, .. } => self.step(*step, *at, |progress| {
-                progress.state = StepState::Failed;
-                progress.completed_at = Some(*at);
-            }),
+            Event::StepSucceeded { step, output, at, commit, cost, .. } => {
+                let output = output.at(seq);
+                self.end_step(*step, *at, *cost, StepState::Succeeded { output }, commit.clone());
+            }
+            Event::StepFailed { step, at, cost, .. } => {
+                self.end_step(*step, *at, *cost, StepState::Failed, None);
+            }
+            Event::StepEnded { step, attempt, cost, at } => {
+                self.cost = self.cost + *cost;
+                self.ending.retain(|ending| ending != &(*step, *attempt));
+                self.updated_at = *at;
+            }
+            Event::Checked { activity, passed, summary, report, spent, at, .. } => {
+                let (summary, report) = (summary.clone(), report.at(seq));
+                self.checks.push(Check { activity: *activity, passed: *passed, summary, report });
+                self.spend(spent);
+                self.updated_at = *at;
+            }
             Event::FixAdded { step, at } => {
                 Arc::make_mut(&mut self.plan).steps.push(step.clone());
                 self.progress.push(Progress::NONE);
@@ -361,7 +425,10 @@ impl Run {
                 self.gates.push(gate.clone());
             }
             Event::GateClosed { gate, decision, at } => self.close(*gate, decision, *at),
-            Event::CommitPinned { commit } => self.commit = Some(commit.clone()),
+            Event::CommitPinned { commit, branch } => {
+                self.commit = Some(commit.clone());
+                self.branch = branch.clone().or(self.branch.take());
+            }
             Event::OutcomeUnknown { activity, at } => {
                 self.unknown = Some(*activity);
                 self.updated_at = *at;
@@ -370,8 +437,15 @@ impl Run {
                 self.cancel_requested_at = Some(*at);
                 self.updated_at = *at;
             }
-            Event::Retried { attempt, from, at } => self.begin_again(*attempt, *from, *at),
+            Event::Retried { attempt, from, at, repository } => {
+                self.repository = repository.clone().or(self.repository.take());
+                self.begin_again(*attempt, *from, *at);
+            }
         }
+    }
+
+    fn spend(&mut self, spent: &[Spent]) {
+        self.cost = self.cost + spent::cost(spent);
     }
 
     fn enter(&mut self, status: &Status, at: Timestamp) {
@@ -382,8 +456,11 @@ impl Run {
             self.merged = true;
         }
         if status.is_end() {
-            for progress in &mut self.progress {
+            for (place, progress) in (0_u32..).zip(&mut self.progress) {
                 if matches!(progress.state, StepState::Running | StepState::Waiting { .. }) {
+                    if self.plan.steps[place as usize].kind == StepKind::Agent {
+                        self.ending.push((place, progress.attempt));
+                    }
                     progress.state = StepState::Cancelled;
                     progress.completed_at = Some(at);
                 }
@@ -398,6 +475,22 @@ impl Run {
         if let Some(progress) = self.progress.get_mut(step as usize) {
             change(progress);
         }
+    }
+
+    fn end_step(
+        &mut self,
+        step: u32,
+        at: Timestamp,
+        cost: MicroUsd,
+        state: StepState,
+        commit: Option<CommitId>,
+    ) {
+        self.cost = self.cost + cost;
+        self.step(step, at, |progress| {
+            progress.state = state;
+            progress.completed_at = Some(at);
+            progress.commit = commit;
+        });
     }
 
     fn close(&mut self, gate: GateId, decision: &Decision, at: Timestamp) {
@@ -436,7 +529,11 @@ impl Run {
         if !self.merged {
             self.commit = None;
         }
+        if let Status::Failed { reason } = &self.status {
+            self.earlier = Some(reason.clone());
+        }
         self.attempt = attempt;
+        self.checks.clear();
         self.fixes = 0;
         self.cancel_requested_at = None;
         self.plan_approved = false;
@@ -460,92 +557,6 @@ impl Run {
             again.push(begins && !self.merged);
         }
         again
-    }
-
-    /// Says what should be going on: after a command, and after a restart alike.
-    pub fn work(&self) -> BTreeMap<WorkKey, Wanted<Work>> {
-        let mut wanted = BTreeMap::new();
-        if self.status.is_end() && !matches!(self.status, Status::Operating { .. }) {
-            return wanted;
-        }
-        let cancelling = self.cancel_requested_at.is_some();
-        let attempt = self.attempt;
-        let want = |work| if cancelling { Wanted::Stop(work) } else { Wanted::Do(work) };
-        for (place, progress) in (0_u32..).zip(&self.progress) {
-            if progress.state != StepState::Running {
-                continue;
-            }
-            let work = match self.plan.steps[place as usize].kind {
-                StepKind::Transform => Work::Evaluate { step: place, attempt },
-                StepKind::Agent | StepKind::Gate { .. } => Work::RunStep { step: place, attempt },
-            };
-            wanted.insert(WorkKey::Step(place), want(work));
-        }
-        if let Some(activity) = self.activity().filter(|_| self.unknown.is_none()) {
-            wanted.insert(WorkKey::Activity(activity), want(Work::Perform { activity, attempt }));
-        }
-        for gate in &self.gates {
-            wanted.insert(WorkKey::Timer(Timer::GateExpires(gate.id)), Wanted::At(gate.expires_at));
-        }
-        if let Some(at) = self.cancel_requested_at.filter(|_| self.unknown.is_none()) {
-            wanted.insert(WorkKey::Timer(Timer::GraceEnds), Wanted::At(at.after(GRACE)));
-        }
-        if let (Status::Operating { checking: false }, Some(every)) =
-            (&self.status, self.course.watch_every_ms)
-        {
-            let next = self.updated_at.after(Duration::from_millis(every));
-            wanted.insert(WorkKey::Timer(Timer::HealthCheck), Wanted::At(next));
-        }
-        wanted
-    }
-
-    /// What goes on after the steps, if it is not held by a gate.
-    pub fn activity(&self) -> Option<Activity> {
-        let open = |kind| self.gates.iter().any(|gate| gate.kind == kind);
-        match self.status {
-            Status::Testing => Some(Activity::Test),
-            Status::Review => Some(Activity::Review),
-            Status::PrOpened if self.commit.is_none() => Some(Activity::OpenPullRequest),
-            Status::PrOpened => Some(Activity::Merge),
-            Status::MergeApproval if !open(GateKind::Merge) => Some(Activity::Merge),
-            Status::Deploying => Some(Activity::Deploy),
-            Status::DeployVerifying => Some(Activity::Verify),
-            Status::Operating { checking: true } => Some(Activity::Watch),
-            Status::SelfHealing => Some(Activity::Heal),
-            Status::PlanDraft
-            | Status::PlanApproval
-            | Status::Planned
-            | Status::Executing
-            | Status::MergeApproval
-            | Status::Merged
-            | Status::DeployApproval
-            | Status::Operating { checking: false }
-            | Status::Failed { .. }
-            | Status::Cancelled => None,
-        }
-    }
-
-    /// Whether nothing goes on by itself: the run has ended, or waits for somebody.
-    pub fn rests(&self) -> bool {
-        !self.work().values().any(|wanted| matches!(wanted, Wanted::Do(_) | Wanted::Stop(_)))
-    }
-
-    /// What can be asked of the run now.
-    pub fn allowed_actions(&self) -> Vec<&'static str> {
-        let mut allowed = Vec::new();
-        if self.status == Status::Planned {
-            allowed.push("advance");
-        }
-        if !self.gates.is_empty() {
-            allowed.extend(["approve", "reject"]);
-        }
-        if !self.status.is_end() {
-            allowed.push("cancel");
-        }
-        if matches!(self.status, Status::Failed { .. } | Status::Cancelled) {
-            allowed.push("retry");
-        }
-        allowed
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     golden,
     kit::{
         Journaled,
-        machine::{Actor, Lost, Machine},
+        machine::{Actor, Lost, Machine, Wanted},
     },
     runs::wire,
 };
@@ -31,9 +31,17 @@ fn birth(plan: Plan, course: Course, advancing: bool) -> Birth {
         title: "a run".into(),
         input: Payload::Inline("{}".into()),
         course,
+        repository: None,
         plan: Arc::new(plan),
         advancing,
+        model: None,
+        planned: None,
     }
+}
+
+fn repository() -> Repository {
+    let (workspace, project) = (WorkspaceId(Uuid::from_u128(1)), Uuid::from_u128(3));
+    Repository { source: Source::Managed { workspace, project }, project: None, base: None }
 }
 
 /// A run in a story: the events so far and the clock.
@@ -151,9 +159,8 @@ fn command(run: &Run, words: &[&str], attempt: u32) -> (Command, Actor) {
     let gate = |name: &str| run.gates.iter().find(|gate| gate_name(run, gate) == name).map(|gate| gate.id);
     let named = |name: &str| gate(name).unwrap_or(GateId(Uuid::from_u128(404)));
     let approve = |gate, resolution, role| Command::Approve { gate, note: None, resolution, role };
-    let output = || Payload::Inline("1".into());
     let reason = || Reason::new("broken", "it broke");
-    let done = |activity| Command::Done { activity, attempt, commit: Some("c0ffee".into()) };
+    let done = |activity| Command::Done { activity, attempt, commit: Some("c0ffee".into()), branch: None };
     let undone = |activity, fixable| Command::Undone { activity, attempt, reason: reason(), fixable };
     let person = match words {
         ["advance"] => Command::Advance,
@@ -165,15 +172,21 @@ fn command(run: &Run, words: &[&str], attempt: u32) -> (Command, Actor) {
         ["approve", name] => approve(Some(named(name)), None, Role::Member),
         ["reject"] => Command::Reject { gate: None, reason: Some("no".into()), role: Role::Member },
         ["cancel"] => Command::Cancel,
-        ["retry"] => Command::Retry { from: None },
-        ["retry", from] => Command::Retry { from: Some((*from).into()) },
+        ["retry"] => Command::Retry { from: None, repository: None },
+        ["retry", from] => Command::Retry { from: Some((*from).into()), repository: None },
         _ => {
             let report = match words {
-                ["ok", id] => Command::StepSucceeded { step: step(id), attempt, output: output() },
-                ["late", id] => {
-                    Command::StepSucceeded { step: step(id), attempt: attempt - 1, output: output() }
+                ["ok", id] => succeeded(step(id), attempt),
+                ["late", id] => succeeded(step(id), attempt - 1),
+                ["fail", id] => {
+                    Command::StepFailed { step: step(id), attempt, reason: reason(), cost: MicroUsd(3) }
                 }
-                ["fail", id] => Command::StepFailed { step: step(id), attempt, reason: reason() },
+                ["ended", id] => Command::StepEnded { step: step(id), attempt, cost: MicroUsd(5) },
+                ["red"] => checked(run.activity().unwrap(), attempt, false),
+                ["green"] => checked(run.activity().unwrap(), attempt, true),
+                ["unchanged"] => {
+                    Command::Done { activity: run.activity().unwrap(), attempt, commit: None, branch: None }
+                }
                 ["hold", id] => Command::StepHeld {
                     step: step(id),
                     attempt,
@@ -191,6 +204,17 @@ fn command(run: &Run, words: &[&str], attempt: u32) -> (Command, Actor) {
         }
     };
     (person, PERSON)
+}
+
+fn succeeded(step: u32, attempt: u32) -> Command {
+    let output = Payload::Inline("1".into());
+    Command::StepSucceeded { step, attempt, output, commit: None, cost: MicroUsd(0) }
+}
+
+fn checked(activity: Activity, attempt: u32, passed: bool) -> Command {
+    let report = Payload::Inline("{}".into());
+    let summary = "it was looked at".into();
+    Command::Checked { activity, attempt, passed, fixable: true, summary, report, spent: Vec::new() }
 }
 
 /// Lets time pass and tells of every timer that comes due.
@@ -232,7 +256,10 @@ fn tell(run: &Run, events: &[Event]) -> String {
                 Decision::Expired => "gate expired".to_owned(),
                 Decision::Withdrawn => "gate withdrawn".to_owned(),
             },
-            Event::CommitPinned { commit } => format!("commit {commit}"),
+            Event::CommitPinned { commit, .. } => format!("commit {commit}"),
+            Event::Planned { planner, .. } => format!("planned by {planner}"),
+            Event::StepEnded { step, .. } => format!("{} ended", id(*step)),
+            Event::Checked { passed, .. } => if *passed { "green" } else { "red" }.to_owned(),
             Event::OutcomeUnknown { activity, .. } => format!("{activity:?} unknown"),
             Event::CancelRequested { .. } => "cancel requested".to_owned(),
             Event::Retried { attempt, from, .. } => {
@@ -253,6 +280,7 @@ fn tell(run: &Run, events: &[Event]) -> String {
 fn want(run: &Run, key: WorkKey, wanted: &Wanted<Work>) -> String {
     let what = match key {
         WorkKey::Step(step) => run.plan.steps[step as usize].id.clone(),
+        WorkKey::Ending { step, .. } => format!("end of {}", run.plan.steps[step as usize].id),
         WorkKey::Activity(activity) => format!("{activity:?}"),
         WorkKey::Timer(Timer::GateExpires(_)) => "gate's end".to_owned(),
         WorkKey::Timer(timer) => format!("{timer:?}"),
@@ -468,6 +496,27 @@ fn a_cancel_that_comes_too_late_for_a_healing_leaves_the_run_operating_and_watch
 }
 
 #[test]
+fn agents_that_are_at_work_when_another_step_fails_are_stopped() {
+    insta::assert_snapshot!(play("!aa", &["fail a0", "ended a1"]), @r"
+    create: created, → executing, a0 starts, a1 starts
+    fail a0: a0 fails (broken), ends failed (step_failed)
+    ended a1: a1 ended
+    = failed, 3 saves; wants
+    ");
+}
+
+#[test]
+fn a_change_that_changes_nothing_needs_neither_branch_nor_merge() {
+    insta::assert_snapshot!(play("!a; testing pr merge-gate", &["ok a0", "green", "unchanged"]), @r"
+    create: created, → executing, a0 starts
+    ok a0: a0 ok, → testing
+    green: green, → pr-opened
+    unchanged: ends merged
+    = merged, 4 saves; wants
+    ");
+}
+
+#[test]
 fn red_tests_lead_back_with_a_fix_step_twice_and_then_fail() {
     let lines = [
         "ok a0",
@@ -584,7 +633,16 @@ fn a_cancel_waits_for_agents_to_report_or_for_the_grace_to_end() {
     wait 29: nothing
     wait 1: ends cancelled
     ok a0: ! a report of an attempt or a step that is over
-    = cancelled, 3 saves; wants
+    = cancelled, 3 saves; wants end of a0
+    ");
+    insta::assert_snapshot!(play("!a t", &["cancel", "wait 30", "ended a0", "ended a0", "retry"]), @r"
+    create: created, → executing, a0 starts
+    cancel: cancel requested
+    wait 30: ends cancelled
+    ended a0: a0 ended
+    ended a0: ! a report of an attempt or a step that is over
+    retry: attempt 2, → executing, a0 starts
+    = executing, 5 saves; wants answer of a0
     ");
     insta::assert_snapshot!(play("!a; testing", &["ok a0", "cancel", "done"]), @r"
     create: created, → executing, a0 starts
@@ -746,10 +804,11 @@ fn founding_and_steps() -> Vec<Event> {
     events.extend(statuses.map(|status| Event::Moved { status, attempt, at }));
     events.push(Event::StepStarted { step: 0, attempt, at });
     let inline = Payload::Inline(r#"{"a":1}"#.into());
-    events.push(Event::StepSucceeded { step: 0, attempt, output: inline, at });
+    let (commit, cost) = (None, MicroUsd(0));
+    events.push(Event::StepSucceeded { step: 0, attempt, output: inline, at, commit: commit.clone(), cost });
     let blob = Payload::Blob { name: "c0ffee".into(), len: 5000 };
-    events.push(Event::StepSucceeded { step: 1, attempt, output: blob, at });
-    events.push(Event::StepFailed { step: 1, attempt, reason: reason.clone(), at });
+    events.push(Event::StepSucceeded { step: 1, attempt, output: blob, at, commit, cost });
+    events.push(Event::StepFailed { step: 1, attempt, reason: reason.clone(), at, cost });
     events.push(Event::FixAdded {
         step: Step { id: "fix-1".into(), kind: StepKind::Agent, needs: vec![0, 1, 2] },
         at,
@@ -794,14 +853,52 @@ fn gates_and_ends() -> Vec<Event> {
         decision,
         at,
     }));
-    events.push(Event::CommitPinned { commit: "c0ffee".into() });
+    events.push(Event::CommitPinned { commit: "c0ffee".into(), branch: None });
     events.extend(ACTIVITIES.map(|activity| Event::OutcomeUnknown { activity, at }));
     events.push(Event::CancelRequested { by: Some(UserId(id(7).0)), at });
-    events.push(Event::Retried { attempt: 3, from: Some(1), at });
+    events.push(Event::Retried { attempt: 3, from: Some(1), at, repository: None });
     let ends =
         [Status::Failed { reason }, Status::Cancelled, Status::Merged, Status::Operating { checking: false }];
     events.extend(ends.map(|status| Event::Ended { status, attempt, at }));
     events
+}
+
+/// Events of runs in which agents work, and those with what agents add to them.
+fn agents_events() -> Vec<Event> {
+    let (attempt, at, cost) = (2, BEGAN, MicroUsd(42));
+    let commit: CommitId = "4b825dc642cb6eb9a060e54bf8d69288fbee4904".parse().unwrap();
+    let spent = Spent {
+        call: Uuid::from_u128(9),
+        model: "m".into(),
+        provider: "p".into(),
+        input_tokens: 1,
+        output_tokens: 2,
+        cached_tokens: 0,
+        cost,
+        latency_ms: 3,
+        outcome: crate::metering::ledger::Outcome::Succeeded,
+        estimated: true,
+    };
+    let inline = || Payload::Inline("{}".into());
+    let repository =
+        Repository { base: Some(commit.clone()), project: Some("default".into()), ..repository() };
+    vec![
+        Event::Planned { planner: "m".into(), detail: inline(), spent: vec![spent.clone()], at },
+        Event::StepSucceeded { step: 0, attempt, output: inline(), at, commit: Some(commit), cost },
+        Event::StepFailed { step: 0, attempt, reason: Reason::new("needs_model", "it does"), at, cost },
+        Event::StepEnded { step: 0, attempt, cost, at },
+        Event::Checked {
+            activity: Activity::Review,
+            attempt,
+            passed: false,
+            summary: "it is red".into(),
+            report: inline(),
+            spent: vec![spent],
+            at,
+        },
+        Event::CommitPinned { commit: "c0ffee".into(), branch: Some("cendriix/x-1".into()) },
+        Event::Retried { attempt, from: None, at, repository: Some(repository) },
+    ]
 }
 
 /// Its number among the kinds of events; a new kind belongs into `every_event`.
@@ -820,16 +917,21 @@ fn kind(event: &Event) -> usize {
         Event::CancelRequested { .. } => 10,
         Event::Retried { .. } => 11,
         Event::Ended { .. } => 12,
+        Event::Planned { .. } => 13,
+        Event::StepEnded { .. } => 14,
+        Event::Checked { .. } => 15,
     }
 }
 
 #[test]
 fn runs_and_their_events_are_written_and_read_as_ever() {
     let events = every_event();
-    let kinds: std::collections::BTreeSet<usize> = events.iter().map(kind).collect();
-    assert_eq!(kinds, (0..13).collect());
+    let agents = agents_events();
+    let kinds: std::collections::BTreeSet<usize> = events.iter().chain(&agents).map(kind).collect();
+    assert_eq!(kinds, (0..16).collect());
     let journaled = Journaled { command: Some(Uuid::from_u128(9)), at: BEGAN, by: PERSON, events };
     golden::holds::<Journaled<Event>>("run-events", &journaled);
+    golden::holds::<Journaled<Event>>("run-events-agents", &Journaled { events: agents, ..journaled });
     let (plan, course) = graph("ttgaaa t; plan-gate testing watch");
     let mut story = Story::begin(&birth(plan, course, true));
     for line in ["approve", "ok t0", "hold a3", "ok a4", "cancel"] {
@@ -935,15 +1037,21 @@ const ROLES: [Role; 4] = [Role::Viewer, Role::Member, Role::Admin, Role::Owner];
 
 fn step_report(step: u32, attempt: u32, how: u8) -> Command {
     match how % 8 {
-        0 => Command::StepFailed { step, attempt, reason: Reason::new("broken", "it broke") },
+        0 => Command::StepFailed {
+            step,
+            attempt,
+            reason: Reason::new("broken", "it broke"),
+            cost: MicroUsd(7),
+        },
         1 => {
             Command::StepHeld { step, attempt, kind: GateKind::Budget, subject: "cost".into(), pinned: None }
         }
         2 => {
             let output = Payload::Blob { name: "b".into(), len: 9 };
-            Command::StepSucceeded { step, attempt, output }
+            Command::StepSucceeded { step, attempt, output, commit: None, cost: MicroUsd(1) }
         }
-        _ => Command::StepSucceeded { step, attempt, output: Payload::Inline("1".into()) },
+        3 => Command::StepEnded { step, attempt, cost: MicroUsd(2) },
+        _ => succeeded(step, attempt),
     }
 }
 
@@ -956,8 +1064,9 @@ fn activity_report(activity: Activity, attempt: u32, how: u8) -> Command {
         2 => {
             Command::Undone { activity, attempt, reason: Reason::new("red", "tests are red"), fixable: true }
         }
-        3 => Command::Done { activity, attempt, commit: None },
-        _ => Command::Done { activity, attempt, commit: Some("c0ffee".into()) },
+        3 => Command::Done { activity, attempt, commit: None, branch: None },
+        4 if matches!(activity, Activity::Test | Activity::Review) => checked(activity, attempt, how > 99),
+        _ => Command::Done { activity, attempt, commit: Some("c0ffee".into()), branch: None },
     }
 }
 
@@ -979,7 +1088,7 @@ fn meant(run: &Run, said: &Said) -> Option<Command> {
         Said::Retry { from } => {
             let step = |place: u8| run.plan.steps.get(usize::from(place) % (run.plan.steps.len() + 1));
             let id = |place| step(place).map_or_else(|| "nowhere".to_owned(), |step| step.id.clone());
-            Command::Retry { from: from.map(id) }
+            Command::Retry { from: from.map(id), repository: None }
         }
         Said::Step { step, attempt: by, how } => {
             let step = u32::from(*step) % (u32::try_from(run.plan.steps.len()).unwrap() + 2);
@@ -1002,9 +1111,13 @@ fn meant(run: &Run, said: &Said) -> Option<Command> {
                 })
                 .collect();
             match works.get(usize::from(*which) % works.len().max(1))? {
-                Work::Evaluate { step, attempt } | Work::RunStep { step, attempt } => {
+                Work::Evaluate { step, attempt } | Work::AwaitStep { step, attempt } => {
                     step_report(*step, *attempt, *how)
                 }
+                Work::EndStep { step, attempt } if how % 2 == 0 => {
+                    Command::StepEnded { step: *step, attempt: *attempt, cost: MicroUsd(1) }
+                }
+                Work::EndStep { step, attempt } => step_report(*step, *attempt, *how),
                 Work::Perform { activity, attempt } => activity_report(*activity, *attempt, *how),
             }
         }
@@ -1049,7 +1162,9 @@ fn check(story: &mut Story) {
     let run = &story.run;
     assert!(running(run) <= PARALLEL_MAX);
     if matches!(run.status, Status::Failed { .. } | Status::Cancelled | Status::Merged) {
-        assert_eq!(run.work(), BTreeMap::new());
+        let is_ending = |key: &WorkKey| matches!(key, WorkKey::Ending { .. });
+        assert!(run.work().keys().all(is_ending), "{:?}", run.work());
+        assert!(run.rests());
         assert_eq!(run.gates, []);
     }
     let stages = wire::stages(run);

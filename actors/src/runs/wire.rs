@@ -3,18 +3,22 @@
 use std::sync::Arc;
 
 use cendriix_protocol::{
+    model_router::TaskType,
     money::MicroUsd,
     runs::{self as wire, Phase, ReversibilityTier, RunEvent, RunEventKind, StepStatus},
     time::Timestamp,
-    workflows::Definition,
+    workflows::NodeKind,
 };
 
 use super::state::{
-    Decision, Event, Gate, GateKind, Payload, Plan, Progress, Reason, Run, Status, StepKind, StepState,
+    Activity, Decision, Event, Gate, GateKind, Payload, Plan, Progress, Run, Status, Step, StepKind,
+    StepState,
 };
 use crate::{
     kit::machine::Actor,
-    workflows::{Compiled, rules},
+    orchestrator::kind_name,
+    repositories::{Change, CommitId, Diff},
+    workflows::Compiled,
 };
 
 impl From<&Status> for wire::Status {
@@ -37,12 +41,6 @@ impl From<&Status> for wire::Status {
             Status::Failed { .. } => Self::Failed,
             Status::Cancelled => Self::Cancelled,
         }
-    }
-}
-
-impl From<&Reason> for wire::Reason {
-    fn from(reason: &Reason) -> Self {
-        Self { code: reason.code.clone(), message: reason.message.clone() }
     }
 }
 
@@ -74,9 +72,13 @@ impl From<&StepState> for StepStatus {
 }
 
 /// How far a step is, as clients see it.
-pub(super) fn step(id: &str, progress: &Progress) -> wire::RunStep {
+pub(super) fn step(run: &Run, place: u32, progress: &Progress) -> wire::RunStep {
+    let planned = &run.plan.steps[place as usize];
+    let works = planned.kind == StepKind::Agent && progress.attempt > 0;
     wire::RunStep {
-        id: id.to_owned(),
+        id: planned.id.clone(),
+        agent_step_id: works.then(|| run.agent_step(place, progress.attempt)),
+        commit: progress.commit.as_ref().map(ToString::to_string),
         status: (&progress.state).into(),
         attempt: progress.attempt,
         started_at: progress.started_at,
@@ -98,37 +100,67 @@ pub(super) fn gate(run: &Run, gate: &Gate) -> wire::Gate {
     }
 }
 
-/// The plan of a run, as clients see it.
-pub(super) fn plan(run: &Run, compiled: &Compiled) -> wire::RunPlan {
-    // A run that has come to fix steps has more than its workflow says.
-    let own = run.plan.steps.len() != compiled.shown.len();
-    let steps = if own {
-        Arc::new(plan_steps(&run.plan, &compiled.definition, &compiled.order))
-    } else {
-        Arc::clone(&compiled.shown)
+/// The plan of a run, as clients see it; `planned` are the steps that a planner made.
+pub(super) fn plan(run: &Run, compiled: &Compiled, planned: Option<Vec<wire::PlanStep>>) -> wire::RunPlan {
+    let own = run.plan.steps.len() - run.fix_steps as usize;
+    let steps = match planned {
+        None if run.fix_steps == 0 => Arc::clone(&compiled.shown),
+        planned => {
+            let mut steps = planned.unwrap_or_else(|| compiled.shown.to_vec());
+            steps.extend(run.plan.steps.iter().skip(own).map(|step| fix_step(run, step)));
+            Arc::new(steps)
+        }
     };
-    wire::RunPlan { steps, generated_at: run.created_at }
+    let estimated_cost_usd = steps.iter().map(|step| step.estimated_cost_usd).sum();
+    let by = run.planned.as_ref().map(|(planner, _)| planner.clone());
+    wire::RunPlan { steps, generated_at: run.created_at, planner: by, estimated_cost_usd }
 }
 
-/// The steps of a plan, as clients see them.
-pub(crate) fn plan_steps(plan: &Plan, definition: &Definition, order: &rules::Order) -> Vec<wire::PlanStep> {
-    let node = |place: usize| order.nodes.get(place).and_then(|node| definition.nodes.get(*node));
-    let id = |place: &u32| plan.steps[*place as usize].id.clone();
-    let steps = plan.steps.iter().enumerate().map(|(place, step)| wire::PlanStep {
+fn fix_step(run: &Run, step: &Step) -> wire::PlanStep {
+    wire::PlanStep {
         id: step.id.clone(),
-        name: node(place).and_then(|node| node.name.clone()).unwrap_or_else(|| step.id.clone()),
-        kind: match step.kind {
-            StepKind::Transform => "transform",
-            StepKind::Gate { .. } => "approval-gate",
-            StepKind::Agent => "agent",
-        }
-        .to_owned(),
-        depends_on: step.needs.iter().map(id).collect(),
-        // Nothing of what it does costs anything or leaves the run.
+        name: "Mend what was found".to_owned(),
+        kind: kind_name(step.kind).to_owned(),
+        depends_on: step.needs.iter().map(|need| run.plan.steps[*need as usize].id.clone()).collect(),
         estimated_cost_usd: MicroUsd(0),
         reversibility_tier: ReversibilityTier::Reversible,
-        confidence_score: 1.0,
-        gate: matches!(step.kind, StepKind::Gate { .. }),
+        confidence_score: 0.5,
+        gate: false,
+        agent: Some("dev".to_owned()),
+        task_type: Some(TaskType::CodeGeneration),
+        prompt: None,
+        reasons: vec!["a check did not pass".to_owned()],
+    }
+}
+
+/// The steps of a workflow's plan, as clients see them.
+pub(crate) fn plan_steps(plan: &Plan, compiled: &Compiled) -> Vec<wire::PlanStep> {
+    let id = |place: &u32| plan.steps[*place as usize].id.clone();
+    let steps = plan.steps.iter().map(|step| {
+        let node = compiled.node(&step.id);
+        let (agent, prompt, task_type) = match node.map(|node| &node.kind) {
+            Some(NodeKind::Agent { agent, prompt, policy, .. }) => (
+                Some(agent.clone().unwrap_or_else(|| "dev".to_owned())),
+                prompt.clone(),
+                Some(policy.as_ref().and_then(|policy| policy.task_type).unwrap_or(TaskType::CodeGeneration)),
+            ),
+            _ => (None, None, None),
+        };
+        wire::PlanStep {
+            id: step.id.clone(),
+            name: node.and_then(|node| node.name.clone()).unwrap_or_else(|| step.id.clone()),
+            kind: kind_name(step.kind).to_owned(),
+            depends_on: step.needs.iter().map(id).collect(),
+            estimated_cost_usd: MicroUsd(0),
+            // Nothing of what it does leaves the run before the merge.
+            reversibility_tier: ReversibilityTier::Reversible,
+            confidence_score: if agent.is_some() { 0.5 } else { 1.0 },
+            gate: matches!(step.kind, StepKind::Gate { .. }),
+            agent,
+            task_type,
+            prompt,
+            reasons: Vec::new(),
+        }
     });
     steps.collect()
 }
@@ -162,6 +194,10 @@ fn furthest(run: &Run) -> usize {
         wire::Status::Merged
     } else if run.commit.is_some() {
         wire::Status::PrOpened
+    } else if run.checks.iter().any(|check| check.activity == Activity::Review) {
+        wire::Status::Review
+    } else if !run.checks.is_empty() {
+        wire::Status::Testing
     } else if run.progress.iter().any(|progress| progress.attempt == run.attempt) {
         wire::Status::Executing
     } else {
@@ -227,16 +263,33 @@ pub(super) fn event(run: &Run, seq: u64, at: Timestamp, by: Actor, event: &Event
             RunEventKind::RunStatusChanged { status: status.into(), attempt: *attempt }
         }
         Event::StepStarted { step, attempt, .. } => {
-            RunEventKind::NodeRunStarted { node_id: node(*step), attempt: *attempt }
+            let works = run.plan.steps.get(*step as usize).is_some_and(|step| step.kind == StepKind::Agent);
+            let agent_step_id = works.then(|| run.agent_step(*step, *attempt));
+            RunEventKind::NodeRunStarted { node_id: node(*step), attempt: *attempt, agent_step_id }
         }
+        Event::Checked { activity, attempt, passed, summary, report, .. } => RunEventKind::CheckCompleted {
+            check: activity.check().to_owned(),
+            attempt: *attempt,
+            passed: *passed,
+            summary: summary.clone(),
+            report: inline(report),
+        },
         Event::StepSucceeded { step, attempt, output, .. } => {
             RunEventKind::NodeRunCompleted { node_id: node(*step), attempt: *attempt, output: inline(output) }
         }
         Event::StepFailed { step, attempt, reason, .. } => {
             RunEventKind::NodeRunFailed { node_id: node(*step), attempt: *attempt, error: reason.into() }
         }
-        Event::FixAdded { .. } | Event::CommitPinned { .. } | Event::OutcomeUnknown { .. } => {
-            RunEventKind::RunStatusChanged { status: (&run.status).into(), attempt: run.attempt }
+        Event::Planned { planner, .. } => RunEventKind::RunPlanned { planner: planner.clone() },
+        Event::StepEnded { step, attempt, .. } => {
+            RunEventKind::AgentStopped { node_id: node(*step), attempt: *attempt }
+        }
+        Event::FixAdded { step, .. } => RunEventKind::StepAdded { node_id: step.id.clone() },
+        Event::CommitPinned { commit, branch } => {
+            RunEventKind::CommitPinned { commit: commit.clone(), branch: branch.clone() }
+        }
+        Event::OutcomeUnknown { activity, .. } => {
+            RunEventKind::OutcomeUnknown { activity: format!("{activity:?}").to_lowercase() }
         }
         Event::GateOpened { gate: opened } => RunEventKind::GateOpened { gate: gate(run, opened) },
         Event::GateClosed { gate, decision, .. } => {
@@ -270,5 +323,33 @@ fn inline(payload: &Payload) -> Option<serde_json::Value> {
     match payload {
         Payload::Inline(text) => serde_json::from_str(text).ok(),
         Payload::Blob { .. } => None,
+    }
+}
+
+/// What a run has changed, as clients see it.
+pub(super) fn diff(run: &Run, base: &CommitId, head: &CommitId, diff: Diff) -> wire::RunDiff {
+    let files = diff.files.into_iter().map(|file| {
+        let lines = |count: usize| (!file.is_binary).then_some(count as u64);
+        let (path, change) = match &file.change {
+            Change::Added => (file.path.clone(), "added"),
+            Change::Deleted => (file.path.clone(), "deleted"),
+            Change::Modified => (file.path.clone(), "modified"),
+            Change::Renamed { from } => (format!("{from} -> {}", file.path), "renamed"),
+            Change::TypeChanged => (file.path.clone(), "type-changed"),
+        };
+        let (added, removed) = (lines(file.additions), lines(file.deletions));
+        wire::DiffFile { path, change: change.to_owned(), added, removed }
+    });
+    wire::RunDiff {
+        run_id: run.id,
+        files: files.collect(),
+        base_commit: run
+            .repository
+            .as_ref()
+            .and_then(|repository| repository.base.as_ref())
+            .map(|_| base.to_string()),
+        commit: (head != base).then(|| head.to_string()),
+        patch: diff.patch,
+        truncated: diff.truncated,
     }
 }

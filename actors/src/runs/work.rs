@@ -1,120 +1,59 @@
-//! Performs what runs want: computes transforms over the outputs upstream.
+//! Performs what runs want: computes transforms, brings the outcomes of agents, and delivers the change.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cendriix_persistence::{
-    blobs::{Blobs, Digest},
-    codec::decode,
-    store::{Key, SharedStore},
-};
-use cendriix_protocol::ids::WorkspaceId;
-use quick_cache::{Weighter, sync::Cache};
-use tokio::sync::Semaphore;
-use uuid::Uuid;
+use cendriix_protocol::money::MicroUsd;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::state::{Command, Content, Event, Payload, Reason, Run, StepState, Work};
+use super::{
+    delivery::Delivery,
+    inputs,
+    state::{Command, Content, GRACE, Payload, Reason, Run, StepState, Work, WorkKey},
+};
 use crate::{
     Error,
-    content::{self, INLINE_MAX},
-    kinds,
-    kit::{Journaled, Task, World},
-    workflows::{Compiled, Workflows, logic::Reads, rules},
+    agent_steps::{AgentSteps, Outcome},
+    content::{Carries, Contents},
+    kit::{Task, World},
+    workflows::{
+        Compiled, Workflows,
+        logic::{self, Reads},
+    },
 };
 
-/// How much memory contents that were read may take, in bytes.
-const CACHE_BYTES: u64 = 16 << 20;
-/// Data above this size is computed on beside the other work, in bytes.
+/// How much of what an agent said last is passed on, in bytes.
+const TEXT_MAX: usize = 3 << 10;
+/// Inputs above this size are computed on beside the other work, in bytes.
 const APART_ABOVE: usize = 32 << 10;
 /// How many such computations go on at once.
 const APART_MAX: usize = 2;
 /// How long one may take.
 const APART_WITHIN: Duration = Duration::from_secs(30);
 
-/// Where contents of runs are read.
-#[derive(Clone, Debug)]
-pub struct Contents {
-    store: SharedStore,
-    blobs: Blobs,
-    cache: Arc<Cache<(Uuid, u64), Arc<str>, Bytes>>,
-}
-
-#[derive(Clone, Debug)]
-struct Bytes;
-
-impl Weighter<(Uuid, u64), Arc<str>> for Bytes {
-    fn weight(&self, _key: &(Uuid, u64), text: &Arc<str>) -> u64 {
-        text.len() as u64 + 64
-    }
-}
-
-impl Contents {
-    /// Reads contents from a store and its blobs.
-    pub fn new(store: SharedStore, blobs: Blobs) -> Self {
-        let cache = Arc::new(Cache::with_weighter(1024, CACHE_BYTES, Bytes));
-        Self { store, blobs, cache }
-    }
-
-    /// The text of a content.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read.
-    pub async fn read(
-        &self,
-        workspace: WorkspaceId,
-        run: Uuid,
-        content: &Content,
-    ) -> Result<Arc<str>, Error> {
-        match content {
-            Content::Event(seq) => self.event(run, *seq).await,
-            Content::Blob { name, .. } => {
-                let digest: Digest = name.parse().map_err(|_| missing())?;
-                content::get(&self.blobs, workspace, digest).await.map(Arc::from)
-            }
+impl Carries for Run {
+    fn carried(event: &super::state::Event) -> Option<&Payload> {
+        use super::state::Event;
+        match event {
+            Event::Created(created) => Some(&created.input),
+            Event::Planned { detail, .. } => Some(detail),
+            Event::StepSucceeded { output, .. } => Some(output),
+            Event::Checked { report, .. } => Some(report),
+            Event::Moved { .. }
+            | Event::StepStarted { .. }
+            | Event::StepFailed { .. }
+            | Event::StepEnded { .. }
+            | Event::FixAdded { .. }
+            | Event::GateOpened { .. }
+            | Event::GateClosed { .. }
+            | Event::CommitPinned { .. }
+            | Event::OutcomeUnknown { .. }
+            | Event::CancelRequested { .. }
+            | Event::Retried { .. }
+            | Event::Ended { .. } => None,
         }
     }
-
-    async fn event(&self, run: Uuid, seq: u64) -> Result<Arc<str>, Error> {
-        if let Some(text) = self.cache.get(&(run, seq)) {
-            return Ok(text);
-        }
-        let entries = self.store.journal(Key { kind: kinds::RUN, id: run }, seq - 1, 1).await?;
-        let entry = entries.first().ok_or_else(missing)?;
-        let journaled: Journaled<Event> = decode("journal entry", &entry.bytes)?;
-        let place = usize::try_from(seq - entry.first_seq).unwrap_or(usize::MAX);
-        let payload = match journaled.events.get(place) {
-            Some(Event::Created(created)) => &created.input,
-            Some(Event::StepSucceeded { output, .. }) => output,
-            _ => return Err(missing()),
-        };
-        let Payload::Inline(text) = payload else { return Err(missing()) };
-        let text: Arc<str> = text.as_str().into();
-        self.cache.insert((run, seq), Arc::clone(&text));
-        Ok(text)
-    }
-
-    /// Text as it goes with an event: itself while it is small, else a blob.
-    ///
-    /// # Errors
-    ///
-    /// When the disk refuses.
-    pub async fn keep(&self, workspace: WorkspaceId, text: String) -> Result<Payload, Error> {
-        if text.len() <= INLINE_MAX {
-            return Ok(Payload::Inline(text));
-        }
-        let len = text.len() as u64;
-        let name = content::put(&self.blobs, workspace, text).await?.to_string();
-        Ok(Payload::Blob { name, len })
-    }
-}
-
-fn missing() -> Error {
-    cendriix_persistence::StoreError::Unreadable {
-        what: "content",
-        detail: "its event or blob is not there".into(),
-    }
-    .into()
 }
 
 /// What runs reach.
@@ -122,72 +61,129 @@ fn missing() -> Error {
 pub struct RunWorld {
     contents: Contents,
     workflows: Workflows,
+    agent_steps: AgentSteps,
+    delivery: Delivery,
     apart: Arc<Semaphore>,
 }
 
 impl RunWorld {
-    /// Runs that compute with these workflows.
-    pub fn new(contents: Contents, workflows: Workflows) -> Self {
-        Self { contents, workflows, apart: Arc::new(Semaphore::new(APART_MAX)) }
+    /// Runs that compute with these workflows, have these agents work, and deliver like that.
+    pub fn new(
+        contents: Contents,
+        workflows: Workflows,
+        agent_steps: AgentSteps,
+        delivery: Delivery,
+    ) -> Self {
+        Self { contents, workflows, agent_steps, delivery, apart: Arc::new(Semaphore::new(APART_MAX)) }
     }
 
-    async fn evaluate(&self, run: &Run, step: u32) -> Result<Payload, Reason> {
+    async fn compiled(&self, run: &Run) -> Result<Arc<Compiled>, Error> {
+        self.workflows.version(run.workspace, run.workflow, run.workflow_version).await
+    }
+
+    async fn evaluate(&self, run: &Run, step: usize) -> Result<Payload, Reason> {
         let unavailable = |error: Error| Reason::new("internal_error", error.to_string());
-        let compiled = self.workflows.version(run.workspace, run.workflow, run.workflow_version).await;
-        let compiled = compiled.map_err(unavailable)?;
-        let data = self.data(run, step as usize, &compiled).await.map_err(unavailable)?;
-        let output = self.compute(compiled, step as usize, data).await?;
+        let compiled = self.compiled(run).await.map_err(unavailable)?;
+        let id = run.plan.steps[step].id.clone();
+        let computes = || Reason::new("internal_error", "the step computes nothing");
+        let reads = &compiled.logics.get(&id).ok_or_else(computes)?.reads;
+        // Held before anything is read: those that wait for it hold no memory.
+        let mut permit = if reads_blobs(run, reads) { Some(self.permit().await?) } else { None };
+        let read = inputs::of(&self.contents, run, step, reads).await.map_err(unavailable)?;
+        if read.len() > APART_ABOVE && permit.is_none() {
+            permit = Some(self.permit().await?);
+        }
+        let output = match permit {
+            None => evaluate(&compiled, &id, &read)?,
+            Some(permit) => compute_apart(compiled, id, read, permit).await?,
+        };
         self.contents.keep(run.workspace, output).await.map_err(unavailable)
     }
 
-    /// The input and the outputs that the step looks at, as one JSON text.
-    async fn data(&self, run: &Run, step: usize, compiled: &Compiled) -> Result<String, Error> {
-        let input = self.contents.read(run.workspace, run.id.0, &run.input).await?;
-        let mut data = format!(r#"{{"inputs":{input},"steps":{{"#);
-        let reads = compiled.logics.get(step).and_then(Option::as_ref).map(|logic| &logic.reads);
-        let mut first = true;
-        for (place, planned) in run.plan.steps.iter().enumerate() {
-            let wanted = match reads {
-                Some(Reads::Steps(steps)) => steps.contains(&planned.id),
-                Some(Reads::Any) => rules::upstream(&compiled.order, step).contains(&place),
-                None => false,
-            };
-            let StepState::Succeeded { output } = &run.progress[place].state else { continue };
-            if wanted {
-                let output = self.contents.read(run.workspace, run.id.0, output).await?;
-                let comma = if std::mem::take(&mut first) { "" } else { "," };
-                // Ids of steps are plain: they need no escape.
-                write!(data, r#"{comma}"{}":{{"output":{output}}}"#, planned.id).ok();
-            }
-        }
-        data.push_str("}}");
-        Ok(data)
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Reason> {
+        Arc::clone(&self.apart).acquire_owned().await.map_err(|_| stopping())
     }
 
-    async fn compute(&self, compiled: Arc<Compiled>, step: usize, data: String) -> Result<String, Reason> {
-        let small = data.len() <= APART_ABOVE;
-        let evaluate = move || match compiled.logics.get(step) {
-            Some(Some(logic)) => {
-                logic.evaluate(&data).map_err(|error| Reason::new("transform_failed", error))
+    /// The outcome of an agent as the command that reports it; `None` while it goes on.
+    async fn outcome(&self, run: &Run, step: u32, attempt: u32) -> Option<Command> {
+        let id = run.agent_step(step, attempt);
+        match self.agent_steps.outcome(id).await {
+            Ok(outcome) => outcome.map(|outcome| told(step, attempt, outcome)),
+            Err(error) => {
+                tracing::warn!(run.id = %run.id, %error, "the outcome of an agent cannot be read");
+                None
             }
-            _ => Err(Reason::new("internal_error", "the step computes nothing")),
-        };
-        if small {
-            return evaluate();
         }
-        let busy = || Reason::new("internal_error", "the server is stopping");
-        let permit = Arc::clone(&self.apart).acquire_owned().await.map_err(|_| busy())?;
-        let computed = tokio::task::spawn_blocking(move || {
-            let computed = evaluate();
-            drop(permit);
-            computed
-        });
-        match tokio::time::timeout(APART_WITHIN, computed).await {
-            Ok(Ok(computed)) => computed,
-            Ok(Err(_)) => Err(busy()),
-            Err(_) => {
-                Err(Reason::new("timeout", format!("it computed for more than {} s", APART_WITHIN.as_secs())))
-            }
+    }
+
+    /// Has an agent stop, and tells how it ended.
+    async fn end(&self, run: &Run, key: WorkKey, step: u32, attempt: u32) -> Command {
+        let cost = |outcome: &Option<Outcome>| outcome.as_ref().map_or(MicroUsd(0), |outcome| outcome.cost);
+        let outcome = self.agent_steps.stop(run.agent_step(step, attempt), GRACE).await.ok().flatten();
+        if let WorkKey::Ending { .. } = key {
+            return Command::StepEnded { step, attempt, cost: cost(&outcome) };
+        }
+        let reason = Reason::new("cancelled", "it was stopped");
+        let lost = Command::StepFailed { step, attempt, reason, cost: MicroUsd(0) };
+        outcome.map_or(lost, |outcome| told(step, attempt, outcome))
+    }
+}
+
+fn told(step: u32, attempt: u32, outcome: Outcome) -> Command {
+    let Outcome { reason, text, commit, cost, .. } = outcome;
+    if let Some(reason) = reason {
+        return Command::StepFailed { step, attempt, reason, cost };
+    }
+    // Long texts stand in the agent's own turns; what steps pass on is bounded.
+    let text = &text[..text.floor_char_boundary(TEXT_MAX)];
+    let output = Payload::Inline(json!({ "text": text, "commit": commit }).to_string());
+    Command::StepSucceeded { step, attempt, output, commit, cost }
+}
+
+fn stopping() -> Reason {
+    Reason::new("internal_error", "the server is stopping")
+}
+
+/// Whether something that a step looks at is large enough to be a blob.
+fn reads_blobs(run: &Run, reads: &Reads) -> bool {
+    let is_blob = |content: &Content| matches!(content, Content::Blob { .. });
+    let outputs = run.plan.steps.iter().zip(&run.progress).filter(|(step, _)| match reads {
+        Reads::Steps(steps) => steps.contains(&step.id),
+        Reads::Any => true,
+    });
+    let mut outputs = outputs.filter_map(|(_, progress)| match &progress.state {
+        StepState::Succeeded { output } => Some(output),
+        StepState::Pending
+        | StepState::Running
+        | StepState::Waiting { .. }
+        | StepState::Failed
+        | StepState::Cancelled => None,
+    });
+    is_blob(&run.input) || outputs.any(is_blob)
+}
+
+fn evaluate(compiled: &Compiled, id: &str, read: &str) -> Result<String, Reason> {
+    let logic: Option<&logic::Compiled> = compiled.logics.get(id);
+    let logic = logic.ok_or_else(|| Reason::new("internal_error", "the step computes nothing"))?;
+    logic.evaluate(read).map_err(|error| Reason::new("transform_failed", error))
+}
+
+async fn compute_apart(
+    compiled: Arc<Compiled>,
+    id: String,
+    read: String,
+    permit: OwnedSemaphorePermit,
+) -> Result<String, Reason> {
+    let computed = tokio::task::spawn_blocking(move || {
+        let computed = evaluate(&compiled, &id, &read);
+        drop(permit);
+        computed
+    });
+    match tokio::time::timeout(APART_WITHIN, computed).await {
+        Ok(Ok(computed)) => computed,
+        Ok(Err(_)) => Err(stopping()),
+        Err(_) => {
+            Err(Reason::new("timeout", format!("it computed for more than {} s", APART_WITHIN.as_secs())))
         }
     }
 }
@@ -195,20 +191,26 @@ impl RunWorld {
 #[async_trait]
 impl World<Run> for RunWorld {
     async fn perform(&self, task: Task<Run>) -> Option<Command> {
+        let run = &*task.state;
         Some(match task.work {
-            Work::Evaluate { step, attempt } => match self.evaluate(&task.state, step).await {
-                Ok(output) => Command::StepSucceeded { step, attempt, output },
-                Err(reason) => Command::StepFailed { step, attempt, reason },
+            Work::Evaluate { step, attempt } => match self.evaluate(run, step as usize).await {
+                Ok(output) => {
+                    Command::StepSucceeded { step, attempt, output, commit: None, cost: MicroUsd(0) }
+                }
+                Err(reason) => Command::StepFailed { step, attempt, reason, cost: MicroUsd(0) },
             },
-            Work::RunStep { step, attempt } => {
-                let reason = Reason::new("engine_unavailable", "this server has no engine for agent steps");
-                Command::StepFailed { step, attempt, reason }
-            }
-            Work::Perform { activity, attempt } => {
-                let reason =
-                    Reason::new("engine_unavailable", format!("this server has no engine for {activity:?}"));
-                Command::Undone { activity, attempt, reason, fixable: false }
-            }
+            Work::AwaitStep { step, attempt } => return self.outcome(run, step, attempt).await,
+            Work::EndStep { step, attempt } => self.end(run, task.key, step, attempt).await,
+            Work::Perform { activity, attempt } => match self.compiled(run).await {
+                Ok(compiled) => {
+                    let intent = task.intent.as_ref();
+                    Box::pin(self.delivery.perform(run, &compiled, activity, &task.stop, intent)).await
+                }
+                Err(error) => {
+                    let reason = Reason::new("internal_error", error.to_string());
+                    Command::Undone { activity, attempt, reason, fixable: false }
+                }
+            },
         })
     }
 }

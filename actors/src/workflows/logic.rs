@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, sync::OnceLock};
 
+use cendriix_protocol::workflows::NodeKind;
 use datalogic_rs::{Engine, Logic};
 use serde_json::{Map, Value, json};
 
@@ -35,6 +36,18 @@ pub enum Reads {
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| Engine::builder().with_templating(true).build())
+}
+
+/// What a node computes from the outputs upstream: its value, or its prompt.
+pub fn of(kind: &NodeKind) -> Option<Value> {
+    match kind {
+        NodeKind::Transform { logic } => Some(logic.clone()),
+        NodeKind::Agent { prompt, .. } => prompt.clone().map(Value::String),
+        NodeKind::ApprovalGate { .. }
+        | NodeKind::RunTests { .. }
+        | NodeKind::Review { .. }
+        | NodeKind::Merge { .. } => None,
+    }
 }
 
 /// Compiles a transform.

@@ -3,7 +3,7 @@
 pub mod logic;
 pub mod rules;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cendriix_persistence::{
     blobs::Blobs,
@@ -15,7 +15,7 @@ use cendriix_protocol::{
     ids::{WorkflowId, WorkspaceId},
     runs::PlanStep,
     time::Timestamp,
-    workflows::{Definition, NodeKind, Workflow, WorkflowItem},
+    workflows::{Definition, Node, NodeKind, Workflow, WorkflowItem},
     workspaces::Role,
 };
 use quick_cache::sync::Cache;
@@ -62,14 +62,33 @@ pub struct ListRow {
 #[derive(Debug)]
 pub struct Compiled {
     pub definition: Definition,
-    /// The nodes as the steps of a plan; `steps[n]` is `definition.nodes[order.nodes[n]]`.
+    /// The nodes as the steps of a plan, but for those that come after all steps.
     pub plan: Arc<Plan>,
     /// The plan as clients see it.
     pub shown: Arc<Vec<PlanStep>>,
     pub course: Course,
-    pub order: rules::Order,
-    /// What each step computes, for those that compute.
-    pub logics: Vec<Option<logic::Compiled>>,
+    /// What steps compute, by their ids: a value, or what an agent is told.
+    pub logics: BTreeMap<String, logic::Compiled>,
+    /// The place in the plan of the node that the planner makes steps of.
+    pub decompose: Option<usize>,
+    /// The command of the tests, where the workflow says it.
+    pub tests: Option<String>,
+    /// The model to ask first for the review.
+    pub reviewer: Option<String>,
+    /// The places of the nodes in the definition, by their ids.
+    places: BTreeMap<String, usize>,
+}
+
+impl Compiled {
+    /// The node of a step; `None` for one that a planner made.
+    pub fn node(&self, id: &str) -> Option<&Node> {
+        self.places.get(id).and_then(|place| self.definition.nodes.get(*place))
+    }
+
+    /// Whether agents work in it, so that it takes a repository.
+    pub fn works(&self) -> bool {
+        self.plan.steps.iter().any(|step| step.kind == StepKind::Agent)
+    }
 }
 
 /// The workflows of all workspaces. A clone is the same.
@@ -283,26 +302,67 @@ fn version_key(id: WorkflowId, version: u32) -> Vec<u8> {
 /// [`Error::Invalid`] with a sentence for each wrong field.
 pub fn compile(definition: Definition) -> Result<Compiled, Error> {
     let order = rules::check(&definition).map_err(Error::Invalid)?;
-    let mut steps = Vec::with_capacity(order.nodes.len());
-    let mut logics = Vec::with_capacity(order.nodes.len());
+    let mut compiled = Compiled {
+        plan: Arc::default(),
+        shown: Arc::default(),
+        course: Course { plan_gate: definition.plan_approval, ..Course::default() },
+        logics: BTreeMap::new(),
+        decompose: None,
+        tests: None,
+        reviewer: None,
+        places: definition.nodes.iter().enumerate().map(|(place, node)| (node.id.clone(), place)).collect(),
+        definition,
+    };
+    let mut steps: Vec<Step> = Vec::with_capacity(order.nodes.len());
+    // Where each node of the order stands among the steps.
+    let mut placed = Vec::with_capacity(order.nodes.len());
     for (node, needs) in order.nodes.iter().zip(&order.needs) {
-        let node = &definition.nodes[*node];
-        let (kind, logic) = match &node.kind {
-            NodeKind::Transform { logic } => (StepKind::Transform, Some(logic)),
+        placed.push(u32::try_from(steps.len()).unwrap_or(u32::MAX));
+        let node = compiled.definition.nodes[*node].clone();
+        if let Some(logic) = logic::of(&node.kind) {
+            let logic = logic::compile(&logic).map_err(|wrong| Error::field("nodes", wrong))?;
+            compiled.logics.insert(node.id.clone(), logic);
+        }
+        if let Some(kind) = compiled.take(&node.kind, steps.len()) {
+            let needs = needs.iter().map(|need| placed[*need as usize]).collect();
+            steps.push(Step { id: node.id, kind, needs });
+        }
+    }
+    compiled.plan = Arc::new(Plan { version: 1, steps });
+    compiled.shown = Arc::new(runs::plan_steps(&compiled.plan, &compiled));
+    Ok(compiled)
+}
+
+impl Compiled {
+    /// The step that a node is; `None` for one that comes after all steps and is part of the course.
+    fn take(&mut self, kind: &NodeKind, place: usize) -> Option<StepKind> {
+        match kind {
+            NodeKind::Transform { .. } => return Some(StepKind::Transform),
             NodeKind::ApprovalGate { role, timeout_seconds } => {
                 let waits =
                     timeout_seconds.map_or(GATE_EXPIRES_AFTER, |seconds| Duration::from_secs(seconds.into()));
                 let timeout_ms = u64::try_from(waits.as_millis()).unwrap_or(u64::MAX);
-                (StepKind::Gate { role: role.unwrap_or(Role::Member), timeout_ms }, None)
+                return Some(StepKind::Gate { role: role.unwrap_or(Role::Member), timeout_ms });
             }
-        };
-        steps.push(Step { id: node.id.clone(), kind, needs: needs.clone() });
-        logics.push(logic.map(logic::compile).transpose().map_err(|wrong| Error::field("nodes", wrong))?);
+            NodeKind::Agent { decompose, .. } => {
+                self.decompose = decompose.then_some(place).or(self.decompose);
+                return Some(StepKind::Agent);
+            }
+            NodeKind::RunTests { command } => {
+                self.course.testing = true;
+                self.tests.clone_from(command);
+            }
+            NodeKind::Review { model } => {
+                self.course.review = true;
+                self.reviewer.clone_from(model);
+            }
+            NodeKind::Merge { approval } => {
+                self.course.pull_request = true;
+                self.course.merge_gate = *approval;
+            }
+        }
+        None
     }
-    let plan = Arc::new(Plan { version: 1, steps });
-    let course = Course { plan_gate: definition.plan_approval, ..Course::default() };
-    let shown = Arc::new(runs::plan_steps(&plan, &definition, &order));
-    Ok(Compiled { definition, plan, shown, course, order, logics })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cendriix_protocol::{
+    agent_steps::StepPolicy,
     error::FieldErrors,
     workflows::{Definition, EDGES_MAX, NODES_MAX, Node, NodeKind},
 };
@@ -13,6 +14,8 @@ use super::logic::{self, Reads};
 const NAME_MAX: usize = 200;
 /// The longest id of a node, in bytes.
 const ID_MAX: usize = 64;
+/// The longest command of tests, in bytes.
+const COMMAND_MAX: usize = 4096;
 /// The longest time a gate may wait, in seconds.
 const TIMEOUT_MAX: u32 = 2_592_000;
 
@@ -50,6 +53,7 @@ pub fn check(definition: &Definition) -> Result<Order, FieldErrors> {
     }
     let places = nodes(&definition.nodes, &mut errors);
     let before = edges(definition, &places, &mut errors);
+    delivery(definition, &before, &mut errors);
     let order = sort(definition, &before, &mut errors);
     if errors.0.is_empty() {
         reads(definition, &order, &mut errors);
@@ -90,6 +94,17 @@ fn nodes<'d>(nodes: &'d [Node], errors: &mut Errors) -> BTreeMap<&'d str, usize>
                     errors.add(format!("nodes[{place}].logic"), wrong);
                 }
             }
+            NodeKind::Agent { .. } => agent(place, &node.kind, errors),
+            NodeKind::RunTests { command } => {
+                if command
+                    .as_ref()
+                    .is_some_and(|command| command.trim().is_empty() || command.len() > COMMAND_MAX)
+                {
+                    let said = format!("needs 1 to {COMMAND_MAX} bytes; leave it out to have it found out");
+                    errors.add(format!("nodes[{place}].command"), said);
+                }
+            }
+            NodeKind::Review { .. } | NodeKind::Merge { .. } => (),
             NodeKind::ApprovalGate { timeout_seconds, .. } => {
                 if timeout_seconds.is_some_and(|seconds| !(1..=TIMEOUT_MAX).contains(&seconds)) {
                     errors.add(
@@ -101,6 +116,82 @@ fn nodes<'d>(nodes: &'d [Node], errors: &mut Errors) -> BTreeMap<&'d str, usize>
         }
     }
     places
+}
+
+fn agent(place: usize, kind: &NodeKind, errors: &mut Errors) {
+    let NodeKind::Agent { prompt, agent, policy, decompose, .. } = kind else { return };
+    let mut add = |field: &str, said: String| errors.add(format!("nodes[{place}].{field}"), said);
+    if let Some(prompt) = prompt {
+        if prompt.trim().is_empty() {
+            add("prompt", "is empty; leave it out to give the agent the ticket".to_owned());
+        }
+        if *decompose {
+            add("prompt", "has no place in a node that the planner makes steps of".to_owned());
+        }
+        if let Some(Err(wrong)) = logic::of(kind).map(|logic| logic::compile(&logic)) {
+            add("prompt", wrong);
+        }
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if agent
+        .as_ref()
+        .is_some_and(|agent| agent.is_empty() || agent.len() > ID_MAX || !agent.bytes().all(plain))
+    {
+        add("agent", format!("needs 1 to {ID_MAX} of A-Z a-z 0-9 _ -"));
+    }
+    for (field, said) in policy.iter().flat_map(StepPolicy::wrong) {
+        add(&format!("policy.{field}"), said);
+    }
+}
+
+/// What comes after all steps comes once, in its order, and after everything else.
+fn delivery(definition: &Definition, before: &[BTreeSet<usize>], errors: &mut Errors) {
+    let rank = |node: usize| delivered(&definition.nodes[node].kind);
+    let mut found: BTreeMap<u8, usize> = BTreeMap::new();
+    for (place, node) in definition.nodes.iter().enumerate() {
+        if let Some(rank) = rank(place)
+            && let Some(first) = found.insert(rank, place)
+        {
+            errors.add(
+                format!("nodes[{place}].type"),
+                format!("{} comes once, and is nodes[{first}] already", node.kind.name()),
+            );
+        }
+    }
+    for (to, sources) in before.iter().enumerate() {
+        for from in sources {
+            let (earlier, later) = (&definition.nodes[*from], &definition.nodes[to]);
+            let wrong = rank(*from).is_some_and(|from| rank(to).is_none_or(|to| to <= from));
+            if wrong {
+                let said = format!(
+                    "nothing but review and merge comes after {} ({}), so {} ({}) cannot",
+                    earlier.id,
+                    earlier.kind.name(),
+                    later.id,
+                    later.kind.name()
+                );
+                errors.add("edges".into(), said);
+            }
+        }
+    }
+    if definition.nodes.iter().all(|node| delivered(&node.kind).is_some()) {
+        errors.add("nodes".into(), "needs a node that does something before it is tested or merged".into());
+    }
+    let planned =
+        definition.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Agent { decompose: true, .. }));
+    if planned.count() > 1 {
+        errors.add("nodes".into(), "has more than one node that the planner makes steps of".into());
+    }
+}
+
+/// The place of a node in what comes after all steps; `None` for a step.
+pub fn delivered(kind: &NodeKind) -> Option<u8> {
+    match kind {
+        NodeKind::RunTests { .. } => Some(0),
+        NodeKind::Review { .. } => Some(1),
+        NodeKind::Merge { .. } => Some(2),
+        NodeKind::Transform { .. } | NodeKind::ApprovalGate { .. } | NodeKind::Agent { .. } => None,
+    }
 }
 
 fn edges(
@@ -171,11 +262,11 @@ fn circle(definition: &Definition, before: &[BTreeSet<usize>], open: &[usize]) -
     names.join(" → ")
 }
 
-/// A transform may look only at what is upstream of it.
+/// A node may look only at what is upstream of it.
 fn reads(definition: &Definition, order: &Order, errors: &mut Errors) {
     for (rank, node) in order.nodes.iter().enumerate() {
-        let NodeKind::Transform { logic } = &definition.nodes[*node].kind else { continue };
-        let Ok(compiled) = logic::compile(logic) else { continue };
+        let kind = &definition.nodes[*node].kind;
+        let Some(Ok(compiled)) = logic::of(kind).map(|logic| logic::compile(&logic)) else { continue };
         let Reads::Steps(steps) = compiled.reads else { continue };
         if steps.is_empty() {
             continue;
@@ -185,8 +276,9 @@ fn reads(definition: &Definition, order: &Order, errors: &mut Errors) {
             .map(|rank| definition.nodes[order.nodes[rank]].id.as_str())
             .collect();
         for step in steps.iter().filter(|step| !upstream.contains(step.as_str())) {
+            let field = if matches!(kind, NodeKind::Agent { .. }) { "prompt" } else { "logic" };
             errors.add(
-                format!("nodes[{node}].logic"),
+                format!("nodes[{node}].{field}"),
                 format!("looks at step {step:?}, which is not upstream of it"),
             );
         }

@@ -28,7 +28,6 @@ pub(super) struct Joined {
     finish: Option<String>,
     usage: Option<chat::Usage>,
     has_choice: bool,
-    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -63,8 +62,9 @@ impl Joined {
             self.finish = choice.finish_reason.or(self.finish.take());
         }
         self.text += &added;
-        self.bytes += bytes.len();
-        if self.bytes > ANSWER_MAX || self.calls.len() > CALLS_MAX {
+        let arguments: usize = self.calls.iter().map(|call| call.arguments.len()).sum();
+        let is_large = self.text.len() + self.refusal.len() + arguments > ANSWER_MAX;
+        if is_large || self.calls.len() > CALLS_MAX {
             return Err(error(Class::BadAnswer, format!("{endpoint} answered more than anybody can use")));
         }
         Ok(added)

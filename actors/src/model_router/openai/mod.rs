@@ -31,8 +31,9 @@ use super::{
 
 /// How much of a refusal is read, in bytes.
 const REFUSAL_MAX: usize = 64 << 10;
-/// The largest stream, in bytes: pieces carry more around them than they say.
-const STREAM_MAX: usize = 64 << 20;
+/// The largest stream, in bytes: a piece carries hundreds of bytes around the few that it says, and nothing
+/// of it is kept.
+const STREAM_MAX: usize = 256 << 20;
 
 /// An endpoint that speaks the Chat Completions protocol.
 #[derive(Debug)]
@@ -192,6 +193,14 @@ impl OpenAi {
         }
     }
 
+    /// Takes the key out of what a server may have repeated of it.
+    fn without_key(&self, mut failure: Error) -> Error {
+        if let Some(key) = &self.key {
+            failure.message = failure.message.replace(key.reveal(), "(hidden)");
+        }
+        failure
+    }
+
     fn late(&self, what: &str) -> Error {
         error(Class::TimedOut, format!("{} {what} in time", self.name))
     }
@@ -235,7 +244,7 @@ impl Provider for OpenAi {
         tokio::select! {
             biased;
             () = call.stop.cancelled() => Err(error(Class::Stopped, "it was stopped")),
-            answered = exchange => answered,
+            answered = exchange => answered.map_err(|failure| self.without_key(failure)),
         }
     }
 }

@@ -67,6 +67,9 @@ async fn an_empty_repository_is_worked_in_from_nothing_and_its_first_merge_creat
     assert!(state.notes[0].contains("empty"), "{:?}", state.notes);
     let commit = work.step("build", &[], &[("src/main.rs", "fn main() {}\n")]).await;
     assert!(!work.desk.repositories.contains(&work.source, &commit).await.unwrap());
+    // The branch that shows a run is the only one there is, and still not the one that is merged into.
+    let run = cendriix_protocol::ids::RunId(uuid::Uuid::from_u128(77));
+    work.desk.repositories.show(&work.source, run, "Build", &commit).await.unwrap();
     assert_eq!(work.merge(&commit, None).await.unwrap(), commit);
     assert_eq!(work.head().await, commit);
     assert_eq!(everything(work.path()), [("src/main.rs".into(), file("fn main() {}\n"))].into());

@@ -1,13 +1,17 @@
 //! `/runs`: from a ticket to a merged change.
 
+mod events;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+pub use self::events::{RunEvent, RunEventKind};
 use crate::{
-    ids::{GateId, RunId, UserId, WorkflowId, WorkspaceId},
+    ids::{AgentStepId, GateId, RunId, UserId, WorkflowId, WorkspaceId},
+    model_router::TaskType,
     money::MicroUsd,
     time::Timestamp,
     workspaces::Role,
@@ -150,6 +154,26 @@ pub struct CreateRun {
     pub workflow_id: WorkflowId,
     /// The ticket.
     pub input: Ticket,
+    /// The repository that its agents work on; the workspace's project `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositoryRef>,
+    /// The id of the model that its agents ask first; the router picks when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// Which repository: exactly one of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepositoryRef {
+    /// One that the server keeps for the workspace, by its name: 1 to 64 of `a-z 0-9 -`. It is made when it
+    /// is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9][a-z0-9-]*$")]
+    pub project: Option<String>,
+    /// One on the server's own disk, by an absolute path; the operator says which may be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// What is wanted, in prose.
@@ -172,6 +196,12 @@ pub struct RunPlan {
     pub steps: Arc<Vec<PlanStep>>,
     /// When the plan was made.
     pub generated_at: Timestamp,
+    /// Who made it: the id of a model, or `workflow` when its graph says it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planner: Option<String>,
+    /// The sum of the steps' estimates, in US dollars.
+    #[serde(default)]
+    pub estimated_cost_usd: MicroUsd,
 }
 
 /// One step of a plan.
@@ -196,6 +226,18 @@ pub struct PlanStep {
     pub confidence_score: f64,
     /// Whether a person must approve before what follows it.
     pub gate: bool,
+    /// The part that its agent plays, such as `dev`; absent where no agent works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// What kind of work it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_type: Option<TaskType>,
+    /// What the agent is told to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Why the planner is as sure as it says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
 }
 
 /// A run as it is now.
@@ -223,6 +265,9 @@ pub struct Run {
     pub status: Status,
     /// Counts the attempts, from 1; a retry begins the next.
     pub attempt: u32,
+    /// The repository it works on, when any of its steps needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RunRepository>,
     /// What is to be done.
     pub plan: RunPlan,
     /// How far each step is, in the order of the plan.
@@ -249,6 +294,57 @@ pub struct Run {
     pub version: u64,
 }
 
+/// The repository that a run works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRepository {
+    /// The name of the project, for one that the server keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Where it is on the server's disk.
+    pub path: String,
+    /// The commit that the work began from; absent in an empty repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_commit: Option<String>,
+    /// The commit that the merge gate shows, or that was merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The branch that shows the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+}
+
+/// `GET /runs/:runId/diff`: what a run has changed so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunDiff {
+    /// The run's id.
+    pub run_id: RunId,
+    /// The commit that the work began from; absent in an empty repository.
+    pub base_commit: Option<String>,
+    /// The commit that holds all that is done; absent while nothing is.
+    pub commit: Option<String>,
+    /// The changed files.
+    pub files: Vec<DiffFile>,
+    /// The unified diff, cut when it is longer than 1 MiB.
+    pub patch: String,
+    /// Whether it was cut.
+    pub truncated: bool,
+}
+
+/// One file of a diff.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiffFile {
+    /// Its path.
+    pub path: String,
+    /// `added`, `modified`, `deleted`, `renamed` or `type-changed`.
+    pub change: String,
+    /// Lines that were added; absent for a binary file.
+    pub added: Option<u64>,
+    /// Lines that were removed; absent for a binary file.
+    pub removed: Option<u64>,
+}
+
 /// Why a run did not end well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reason {
@@ -268,6 +364,12 @@ pub struct RunStep {
     pub status: StepStatus,
     /// In which attempt of the run it last started; 0 when it never did.
     pub attempt: u32,
+    /// The agent's work on it: `GET /agent/steps/:stepId`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_step_id: Option<AgentStepId>,
+    /// The commit that holds what it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// When it last started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -469,123 +571,4 @@ pub struct WaitingFor {
     pub since: Timestamp,
     /// Until when.
     pub deadline: Option<Timestamp>,
-}
-
-/// One event of `GET /workflow-runs/:runId/stream`; `id` of the SSE message is `seq`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunEvent {
-    /// The run's id.
-    pub run_id: RunId,
-    /// Counts the run's events, from 1, without a gap.
-    pub seq: u64,
-    /// When it happened.
-    pub at: Timestamp,
-    /// What happened.
-    #[serde(flatten)]
-    pub kind: RunEventKind,
-}
-
-/// What happened, by its `type`; the SSE event has the same name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
-pub enum RunEventKind {
-    /// The run was created.
-    RunCreated {
-        /// The ticket's title, or the workflow's name.
-        title: String,
-    },
-    /// The run came to another status.
-    RunStatusChanged {
-        /// Where it stands.
-        status: Status,
-        /// In which attempt.
-        attempt: u32,
-    },
-    /// A step started.
-    NodeRunStarted {
-        /// The step's id in the plan.
-        node_id: String,
-        /// In which attempt of the run.
-        attempt: u32,
-    },
-    /// A step ended well.
-    NodeRunCompleted {
-        /// The step's id in the plan.
-        node_id: String,
-        /// In which attempt of the run.
-        attempt: u32,
-        /// Its output; left out when it is larger than 4 KiB.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schema(value_type = Object)]
-        output: Option<Value>,
-    },
-    /// A step ended badly.
-    NodeRunFailed {
-        /// The step's id in the plan.
-        node_id: String,
-        /// In which attempt of the run.
-        attempt: u32,
-        /// Why.
-        error: Reason,
-    },
-    /// A gate opened: the run waits for a person.
-    GateOpened {
-        /// The gate.
-        gate: Gate,
-    },
-    /// A gate was decided, expired or withdrawn.
-    GateClosed {
-        /// The gate's id.
-        gate_id: GateId,
-        /// `approved`, `denied`, `expired` or `withdrawn`.
-        decision: String,
-        /// Who decided.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        by: Option<UserId>,
-        /// What they wrote.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        note: Option<String>,
-    },
-    /// Somebody asked to cancel; running work gets up to 30 s to end.
-    RunCancelRequested {
-        /// Who asked.
-        by: UserId,
-    },
-    /// A retry began the next attempt.
-    RunRetried {
-        /// Counts the attempts.
-        attempt: u32,
-        /// From which step on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        from_step_id: Option<String>,
-    },
-    /// An attempt ended, well or badly.
-    RunCompleted {
-        /// Counts the attempts.
-        attempt: u32,
-        /// Where the run stands.
-        status: Status,
-        /// Why it did not end well.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<Reason>,
-    },
-}
-
-impl RunEventKind {
-    /// The name of the SSE event.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::RunCreated { .. } => "RUN_CREATED",
-            Self::RunStatusChanged { .. } => "RUN_STATUS_CHANGED",
-            Self::NodeRunStarted { .. } => "NODE_RUN_STARTED",
-            Self::NodeRunCompleted { .. } => "NODE_RUN_COMPLETED",
-            Self::NodeRunFailed { .. } => "NODE_RUN_FAILED",
-            Self::GateOpened { .. } => "GATE_OPENED",
-            Self::GateClosed { .. } => "GATE_CLOSED",
-            Self::RunCancelRequested { .. } => "RUN_CANCEL_REQUESTED",
-            Self::RunRetried { .. } => "RUN_RETRIED",
-            Self::RunCompleted { .. } => "RUN_COMPLETED",
-        }
-    }
 }

@@ -1,0 +1,23 @@
+//! Why something did not end well, for programs and for people.
+
+use serde::{Deserialize, Serialize};
+
+/// Why something did not end well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    pub code: String,
+    pub message: String,
+}
+
+impl Reason {
+    /// A reason with a code for programs and a sentence for people.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
+}
+
+impl From<&Reason> for cendriix_protocol::runs::Reason {
+    fn from(reason: &Reason) -> Self {
+        Self { code: reason.code.clone(), message: reason.message.clone() }
+    }
+}

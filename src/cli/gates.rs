@@ -1,0 +1,152 @@
+//! Gates, as a person answers them at the terminal.
+
+use cendriix_protocol::{
+    ids::RunId,
+    runs::{Approve, Gate, GateKind, Reject, Resolution, Run, RunDiff},
+};
+
+use super::{
+    Failure,
+    client::Client,
+    output::{self, Paint},
+};
+
+/// So many lines of a diff are shown before a merge.
+const DIFF_LINES: usize = 400;
+
+/// What became of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It was decided.
+    Decided,
+    /// Nobody here can decide it.
+    Nobody,
+    /// The person wants to leave it open.
+    Left,
+}
+
+/// Who answers gates.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answers {
+    /// Whether `--approve` was given.
+    pub(super) approve: bool,
+    /// Whether a person sits at the terminal.
+    pub(super) person: bool,
+}
+
+impl Answers {
+    /// Has a gate decided, by what was said in advance or by the person.
+    pub(super) async fn decide(self, client: &Client, run: &Run, gate: &Gate) -> Result<Answered, Failure> {
+        if gate.kind == GateKind::Merge {
+            show_change(client, run.id, Some(DIFF_LINES)).await?;
+        }
+        let routine = match gate.kind {
+            GateKind::Plan | GateKind::Step | GateKind::Merge | GateKind::Deploy => true,
+            GateKind::Policy | GateKind::Budget | GateKind::UnknownOutcome => false,
+        };
+        if self.approve && routine {
+            approve(client, run.id, gate, Some("--approve".to_owned()), None).await?;
+            return Ok(Answered::Decided);
+        }
+        if !self.person {
+            return Ok(Answered::Nobody);
+        }
+        ask(client, run, gate).await
+    }
+}
+
+async fn ask(client: &Client, run: &Run, gate: &Gate) -> Result<Answered, Failure> {
+    let unknown = gate.kind == GateKind::UnknownOutcome;
+    let choices = if unknown { "[h]appened, [r]epeat it, [l]eave" } else { "[y]es, [n]o, [d]iff, [l]eave" };
+    loop {
+        let said = output::ask(&format!("{}? {choices}: ", question(run, gate))).await;
+        let Some(said) = said else { return Ok(Answered::Left) };
+        match (said.trim().to_lowercase().as_str(), unknown) {
+            ("y" | "yes", false) => approve(client, run.id, gate, None, None).await?,
+            ("h" | "happened", true) => {
+                approve(client, run.id, gate, None, Some(Resolution::Happened)).await?;
+            }
+            ("r" | "repeat", true) => approve(client, run.id, gate, None, Some(Resolution::Repeat)).await?,
+            ("n" | "no", false) => {
+                let reason = output::ask("Why? ").await.map(|reason| reason.trim().to_owned());
+                let reason = reason.filter(|reason| !reason.is_empty());
+                let body = Reject { reason, gate_id: Some(gate.id) };
+                let _: Run = client.post(&format!("/runs/{}/reject", run.id), &body, None).await?;
+            }
+            ("d" | "diff", false) => {
+                show_change(client, run.id, None).await?;
+                continue;
+            }
+            ("l" | "leave" | "q", _) => return Ok(Answered::Left),
+            _ => continue,
+        }
+        return Ok(Answered::Decided);
+    }
+}
+
+fn question(run: &Run, gate: &Gate) -> String {
+    match (&gate.pinned, &run.repository) {
+        (Some(commit), Some(repository)) if gate.kind == GateKind::Merge => {
+            let name = repository.project.as_ref().unwrap_or(&repository.path);
+            format!("Merge commit {commit:.10} into the main branch of {}", output::plain(name))
+        }
+        _ => output::plain(&gate.subject),
+    }
+}
+
+async fn approve(
+    client: &Client,
+    run: RunId,
+    gate: &Gate,
+    note: Option<String>,
+    resolution: Option<Resolution>,
+) -> Result<(), Failure> {
+    let body = Approve { note, gate_id: Some(gate.id), resolution };
+    let _: Run = client.post(&format!("/runs/{run}/approve"), &body, None).await?;
+    Ok(())
+}
+
+/// Shows what a run has changed so far, at most so many lines of it.
+pub(super) async fn show_change(client: &Client, run: RunId, most: Option<usize>) -> Result<(), Failure> {
+    let diff: RunDiff = client.get(&format!("/runs/{run}/diff")).await?;
+    show_diff(&diff, most);
+    Ok(())
+}
+
+/// Shows a diff.
+pub(super) fn show_diff(diff: &RunDiff, most: Option<usize>) {
+    let paint = Paint::of_stdout();
+    let lines: Vec<&str> = diff.patch.lines().collect();
+    let shown = most.unwrap_or(lines.len()).min(lines.len());
+    for line in &lines[..shown] {
+        let colour = match line.as_bytes() {
+            [b'+', ..] => Paint::GREEN,
+            [b'-', ..] => Paint::RED,
+            [b'@', b'@', ..] => Paint::CYAN,
+            [b'd', b'i', b'f', b'f', b' ', ..] => Paint::BOLD,
+            _ => "",
+        };
+        output::told(&paint.with(colour, &output::plain(line)));
+    }
+    if shown < lines.len() {
+        output::told(&format!("… {} lines more: cendriix runs diff {}", lines.len() - shown, diff.run_id));
+    } else if diff.truncated {
+        output::told("… the rest is too long to be shown");
+    }
+    stat(diff);
+}
+
+/// Shows which files differ, and by how much.
+pub(super) fn stat(diff: &RunDiff) {
+    for file in &diff.files {
+        let count =
+            |sign: char, lines: Option<u64>| lines.map_or("bin".to_owned(), |lines| format!("{sign}{lines}"));
+        output::told(&format!(
+            "  {:8} {} {} {}",
+            file.change,
+            count('+', file.added),
+            count('-', file.removed),
+            output::plain(&file.path)
+        ));
+    }
+}

@@ -1,0 +1,334 @@
+//! `run TICKET.md`: a ticket becomes a merged change, with one command.
+
+use std::path::{Path, PathBuf};
+
+use cendriix_protocol::{
+    ids::{RunId, WorkflowId},
+    orchestrator::{Decompose, Planned},
+    runs::{CreateRun, PlanStep, RepositoryRef, Run, RunEventKind, RunPlan, Runs, Status, Ticket as Input},
+    workflows::{Definition, Edge, Node, NodeKind, Workflow, Workflows},
+};
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    Done, Failure,
+    client::Client,
+    gates::{Answered, Answers},
+    live::Live,
+    output::{self, Paint, plain},
+    session::Session,
+    ticket::{self, Ticket},
+};
+use crate::Config;
+
+/// The workflow that a ticket takes unless it names another.
+const WORKFLOW: &str = "ship-from-ticket";
+/// So many of a workflow's latest runs are looked through for an unfinished one.
+const LOOKED_AT: u16 = 200;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The ticket, a Markdown file
+    #[arg(value_name = "TICKET.md")]
+    ticket: PathBuf,
+    /// Answer plan, step, merge and deploy gates with yes
+    #[arg(long)]
+    approve: bool,
+    /// The id of the model to ask first
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Work on the git repository at this path, instead of one that the server keeps for the ticket
+    #[arg(long, value_name = "PATH")]
+    repo: Option<PathBuf>,
+    /// The workflow to run, by its id or name
+    #[arg(long, value_name = "WORKFLOW")]
+    workflow: Option<String>,
+    /// Show the plan and what it would cost, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What is to be done, and where.
+struct Wanted {
+    ticket: Ticket,
+    repository: RepositoryRef,
+    model: Option<String>,
+}
+
+pub(super) async fn run(
+    arguments: Arguments,
+    config: &Config,
+    server: Option<&str>,
+    token: Option<String>,
+    json: bool,
+) -> Done {
+    let wanted = wanted(&arguments)?;
+    let session = Session::open(config, server, token, true).await?;
+    let done = tokio::select! {
+        done = Box::pin(go(&session, &arguments, wanted, config, json)) => done,
+        _ = tokio::signal::ctrl_c() => {
+            let again = arguments.ticket.display();
+            output::note(&if session.is_own() {
+                format!("\nstopped; what is done is kept, and the run goes on with: cendriix run {again}")
+            } else {
+                format!("\ndetached; the run goes on. Attach to it again with: cendriix run {again}")
+            });
+            Ok(130)
+        }
+    };
+    session.close().await;
+    done
+}
+
+/// Looks at everything that was said, before anything is started for it.
+fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
+    let mut ticket = ticket::read(&arguments.ticket)?;
+    ticket.workflow = arguments.workflow.clone().or(ticket.workflow);
+    let repository = match &arguments.repo {
+        Some(path) => {
+            let found = std::fs::canonicalize(path);
+            let found =
+                found.map_err(|error| Failure::with(2, format!("cannot use {}: {error}", path.display())))?;
+            RepositoryRef { path: Some(found.display().to_string()), ..RepositoryRef::default() }
+        }
+        None => RepositoryRef { project: Some(ticket.project.clone()), ..RepositoryRef::default() },
+    };
+    let model = arguments.model.clone().or_else(|| ticket.model.clone());
+    Ok(Wanted { ticket, repository, model })
+}
+
+async fn go(session: &Session, arguments: &Arguments, wanted: Wanted, config: &Config, json: bool) -> Done {
+    let client = &session.client;
+    let workflow = workflow(client, wanted.ticket.workflow.as_deref()).await?;
+    if arguments.dry_run {
+        return plan_only(client, workflow, wanted, json).await;
+    }
+    let (run, attached) = match unfinished(client, workflow, &wanted).await? {
+        Some(run) => (run, true),
+        None => (create(client, workflow, &wanted).await?, false),
+    };
+    if !json {
+        head(&arguments.ticket, &run, attached);
+        show_plan(&run.plan);
+    }
+    let run: Run = if run.status == Status::Planned {
+        client.post(&format!("/runs/{}/advance", run.id), &json!({}), None).await?
+    } else {
+        run
+    };
+    let answers = Answers { approve: arguments.approve, person: !json && output::is_dialogue() };
+    let code = follow(client, run.id, answers, json).await?;
+    let run: Run = client.get(&format!("/runs/{}", run.id)).await?;
+    if json {
+        output::line(&serde_json::to_string(&run).map_err(Failure::new)?);
+    } else {
+        tail(&run, config);
+    }
+    Ok(code)
+}
+
+/// The workflow that is named, or the usual one, which is kept when it is not there yet.
+async fn workflow(client: &Client, named: Option<&str>) -> Result<WorkflowId, Failure> {
+    if let Some(id) = named.and_then(|named| named.parse::<WorkflowId>().ok()) {
+        return Ok(client.get::<Workflow>(&format!("/workflows/{id}")).await?.id);
+    }
+    let name = named.unwrap_or(WORKFLOW);
+    let usual = shipping();
+    let mut cursor = String::new();
+    loop {
+        let page: Workflows = client.get(&format!("/workflows?limit=200{cursor}")).await?;
+        for item in page.workflows.iter().filter(|item| item.name == name) {
+            let kept: Workflow = client.get(&format!("/workflows/{}", item.id)).await?;
+            if named.is_some() || kept.definition == usual {
+                return Ok(kept.id);
+            }
+        }
+        match page.next_cursor {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    match named {
+        Some(name) => Err(Failure::with(
+            4,
+            format!("there is no workflow {name:?}; `cendriix workflows list` shows all"),
+        )),
+        None => Ok(client.post::<Workflow>("/workflows", &usual, None).await?.id),
+    }
+}
+
+/// From a ticket to a merge that a person approves.
+fn shipping() -> Definition {
+    let node = |id: &str, name: &str, kind| Node { id: id.to_owned(), name: Some(name.to_owned()), kind };
+    let edge = |from: &str, to: &str| Edge { from: from.to_owned(), to: to.to_owned() };
+    let agent = NodeKind::Agent { prompt: None, agent: None, model: None, policy: None, decompose: true };
+    Definition {
+        name: WORKFLOW.to_owned(),
+        description: Some("A ticket becomes a reviewed and merged change.".to_owned()),
+        nodes: vec![
+            node("implement", "Do what the ticket asks", agent),
+            node("tests", "Run the repository's tests", NodeKind::RunTests { command: None }),
+            node("review", "Review the change", NodeKind::Review { model: None }),
+            node("merge", "Merge the change", NodeKind::Merge { approval: true }),
+        ],
+        edges: vec![edge("implement", "tests"), edge("tests", "review"), edge("review", "merge")],
+        plan_approval: false,
+    }
+}
+
+async fn plan_only(client: &Client, workflow_id: WorkflowId, wanted: Wanted, json: bool) -> Done {
+    let Wanted { ticket: Ticket { title, body, .. }, model, .. } = wanted;
+    let body = Decompose { workflow_id, input: Input { title, body }, model };
+    let planned: Planned = client.post("/orchestrator/decompose", &body, None).await?;
+    if json {
+        output::line(&serde_json::to_string_pretty(&planned).map_err(Failure::new)?);
+    } else {
+        show_plan(&planned.plan);
+        output::line("nothing was run");
+    }
+    Ok(0)
+}
+
+/// The run of the same ticket on the same repository that has not come to an end.
+async fn unfinished(client: &Client, workflow: WorkflowId, wanted: &Wanted) -> Result<Option<Run>, Failure> {
+    let page: Runs = client.get(&format!("/runs?workflowId={workflow}&limit={LOOKED_AT}")).await?;
+    let open = page.runs.into_iter().filter(|item| !ended(item.status) && item.title == wanted.ticket.title);
+    for item in open {
+        let run: Run = client.get(&format!("/runs/{}", item.id)).await?;
+        let same_text = run.input["body"] == wanted.ticket.body.as_str();
+        let same_place = run.repository.as_ref().is_some_and(|found| match &wanted.repository.path {
+            Some(path) => found.project.is_none() && is_same(path, &found.path),
+            None => found.project == wanted.repository.project,
+        });
+        if same_text && same_place {
+            return Ok(Some(run));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether two paths lead to the same repository; one may be a folder in it.
+fn is_same(asked: &str, found: &str) -> bool {
+    let found = Path::new(found);
+    let real = found.canonicalize().unwrap_or_else(|_| found.to_owned());
+    Path::new(asked).starts_with(&real)
+}
+
+async fn create(client: &Client, workflow_id: WorkflowId, wanted: &Wanted) -> Result<Run, Failure> {
+    let Ticket { title, body, .. } = &wanted.ticket;
+    let body = CreateRun {
+        workflow_id,
+        input: Input { title: title.clone(), body: body.clone() },
+        repository: Some(wanted.repository.clone()),
+        model: wanted.model.clone(),
+    };
+    client.post("/runs", &body, None).await
+}
+
+fn ended(status: Status) -> bool {
+    matches!(status, Status::Merged | Status::Operating | Status::Failed | Status::Cancelled)
+}
+
+/// Shows what happens and has gates answered, until the run ends or waits for somebody who is not here.
+async fn follow(client: &Client, id: RunId, answers: Answers, json: bool) -> Result<u8, Failure> {
+    let mut live = Live::of(client, id, 0, json);
+    while let Some(event) = live.next().await? {
+        if !matches!(event.kind, RunEventKind::GateOpened { .. } | RunEventKind::RunCompleted { .. }) {
+            continue;
+        }
+        let run: Run = client.get(&format!("/runs/{id}")).await?;
+        if let RunEventKind::GateOpened { gate } = &event.kind {
+            // What the journal tells may have been decided long ago.
+            let Some(gate) = run.gates.iter().find(|open| open.id == gate.id) else { continue };
+            match answers.decide(client, &run, gate).await? {
+                Answered::Decided => (),
+                Answered::Left => return Ok(6),
+                Answered::Nobody => {
+                    output::note("the run waits at a gate and nobody here can answer it; approve it with:");
+                    output::note(&format!("  cendriix runs approve {id} --gate {}", gate.id));
+                    return Ok(6);
+                }
+            }
+        } else if ended(run.status) {
+            return Ok(u8::from(matches!(run.status, Status::Failed | Status::Cancelled)));
+        }
+    }
+    let run: Run = client.get(&format!("/runs/{id}")).await?;
+    Ok(u8::from(!matches!(run.status, Status::Merged | Status::Operating)))
+}
+
+fn head(ticket: &Path, run: &Run, attached: bool) {
+    let paint = Paint::of_stdout();
+    output::told(&paint.with(Paint::BOLD, &plain(&run.title)));
+    output::told(&format!("  ticket      {}", ticket.display()));
+    if let Some(repository) = &run.repository {
+        output::told(&format!("  repository  {}", plain(&repository.path)));
+    }
+    let again =
+        if attached { format!(" (attached to the unfinished run, {})", run.status) } else { String::new() };
+    output::told(&format!("  run         {}{again}", run.id));
+}
+
+/// Shows a plan: what comes after what, what it would cost, how far it can be taken back, how sure it is.
+pub(super) fn show_plan(plan: &RunPlan) {
+    let by = plan.planner.as_ref().map_or_else(String::new, |planner| format!(" by {}", plain(planner)));
+    output::told(&format!("\nPlan{by}, about {}", plan.estimated_cost_usd));
+    let rows: Vec<Vec<String>> = plan.steps.iter().map(row).collect();
+    output::table(&["  STEP", "AFTER", "COST", "REVERSIBILITY", "SURE", "NAME"], &rows);
+    output::told("");
+}
+
+fn row(step: &PlanStep) -> Vec<String> {
+    let tier = format!("{:?}", step.reversibility_tier).to_lowercase();
+    let reason = step.reasons.first().map_or_else(String::new, |reason| format!(" ({})", plain(reason)));
+    let gate = if step.gate { " [gate]" } else { "" };
+    vec![
+        format!("  {}", step.id),
+        if step.depends_on.is_empty() { "-".to_owned() } else { step.depends_on.join(", ") },
+        step.estimated_cost_usd.to_string(),
+        tier,
+        format!("{:.0} %", step.confidence_score * 100.0),
+        format!("{}{gate}{reason}", plain(&step.name)),
+    ]
+}
+
+fn tail(run: &Run, config: &Config) {
+    let paint = Paint::of_stdout();
+    let took = run.updated_at.since(run.created_at);
+    output::told("");
+    match (&run.repository, run.status) {
+        (Some(repository), Status::Merged | Status::Operating) => {
+            let what = match &repository.commit {
+                Some(commit) => {
+                    format!("merged as {commit:.10} into the main branch of {}", plain(&repository.path))
+                }
+                None => "done; nothing had to be changed".to_owned(),
+            };
+            output::told(&format!("{} {what}", paint.with(Paint::GREEN, "✓")));
+        }
+        (None, Status::Merged | Status::Operating) => output::told(&paint.with(Paint::GREEN, "✓ done")),
+        (_, Status::Failed | Status::Cancelled) => {
+            let why = run
+                .reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(": {}", plain(&reason.message)));
+            output::told(&format!("{} {}{why}", paint.with(Paint::RED, "✗"), run.status));
+            output::told(&format!("  try again   cendriix{} runs retry {}", at(config), run.id));
+        }
+        (_, status) => output::told(&format!("the run is {status}")),
+    }
+    output::told(&format!("  cost        {}", run.cost_usd));
+    output::told(&format!("  took        {:.1} s", took.as_secs_f64()));
+    output::told(&format!("  look again  cendriix{} runs watch {}", at(config), run.id));
+}
+
+/// The flag that leads to the same data directory.
+fn at(config: &Config) -> String {
+    let data = &config.storage.data;
+    if *data == Config::default().storage.data {
+        String::new()
+    } else {
+        format!(" --data {}", data.display())
+    }
+}

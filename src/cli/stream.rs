@@ -1,0 +1,122 @@
+//! Event streams as the command line reads them: typed, and connected again when the server went away.
+
+use std::time::Duration;
+
+use cendriix_protocol::{
+    agent_steps::{AgentStepEvent, AgentStepEventKind},
+    runs::{RunEvent, RunEventKind},
+};
+use futures::{Stream, StreamExt as _, stream::BoxStream};
+use serde::de::DeserializeOwned;
+
+use super::{Failure, client::Client};
+
+/// How often a server that went away is looked for.
+const TRIES_MAX: u32 = 30;
+/// How long between two looks.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// An event of a stream.
+pub(super) trait Event: DeserializeOwned + Send + 'static {
+    /// Its number; absent for what is told once and not kept.
+    fn number(&self) -> Option<u64>;
+    /// Whether the stream may end after it.
+    fn is_end(&self) -> bool;
+}
+
+impl Event for RunEvent {
+    fn number(&self) -> Option<u64> {
+        Some(self.seq)
+    }
+
+    fn is_end(&self) -> bool {
+        matches!(self.kind, RunEventKind::RunCompleted { .. })
+    }
+}
+
+impl Event for AgentStepEvent {
+    fn number(&self) -> Option<u64> {
+        self.seq
+    }
+
+    fn is_end(&self) -> bool {
+        matches!(self.kind, AgentStepEventKind::StepCompleted { .. })
+    }
+}
+
+/// Where a stream stands.
+struct Cursor<E> {
+    client: Client,
+    path: String,
+    after: u64,
+    /// Whether the last event was one that the stream may end after.
+    ended: bool,
+    tries: u32,
+    open: Option<BoxStream<'static, E>>,
+}
+
+/// The events of `path` after number `after`, until the stream has ended in order.
+pub(super) fn events<E: Event>(
+    client: &Client,
+    path: String,
+    after: u64,
+) -> impl Stream<Item = Result<E, Failure>> + Send + use<E> {
+    let cursor = Cursor::<E> { client: client.clone(), path, after, ended: false, tries: 0, open: None };
+    futures::stream::unfold(Some(cursor), |cursor| async {
+        let mut cursor = cursor?;
+        loop {
+            if cursor.open.is_none() {
+                match cursor.client.stream(&cursor.path, cursor.after).await {
+                    Ok(response) => cursor.open = Some(parsed(response)),
+                    Err(failure) if cursor.after == 0 && cursor.tries == 0 => {
+                        return Some((Err(failure), None));
+                    }
+                    Err(failure) if cursor.tries >= TRIES_MAX => return Some((Err(failure), None)),
+                    Err(_) => {
+                        cursor.tries += 1;
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                }
+            }
+            let next = match &mut cursor.open {
+                Some(open) => open.next().await,
+                None => None,
+            };
+            if let Some(event) = next {
+                cursor.after = event.number().unwrap_or(cursor.after);
+                cursor.ended = event.is_end();
+                cursor.tries = 0;
+                return Some((Ok(event), Some(cursor)));
+            }
+            if cursor.ended {
+                return None;
+            }
+            // The server went away in the middle: what is missing comes with the next connection.
+            cursor.open = None;
+            cursor.tries += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+}
+
+/// The events of one connection, until it closes.
+fn parsed<E: Event>(response: reqwest::Response) -> BoxStream<'static, E> {
+    let read = (response.bytes_stream().boxed(), Vec::new());
+    let messages =
+        futures::stream::unfold(read, |(mut chunks, mut held): (BoxStream<'static, _>, Vec<u8>)| async {
+            loop {
+                if let Some(end) = held.windows(2).position(|pair| pair == b"\n\n") {
+                    let message: Vec<u8> = held.drain(..end + 2).collect();
+                    return Some((String::from_utf8_lossy(&message).into_owned(), (chunks, held)));
+                }
+                let chunk: Result<_, reqwest::Error> = chunks.next().await?;
+                held.extend_from_slice(&chunk.ok()?);
+            }
+        });
+    let events = messages.filter_map(|message| async move {
+        let told: String = message.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        serde_json::from_str::<E>(&told).ok()
+    });
+    events.boxed()
+}
