@@ -16,8 +16,8 @@ pub const EDGES_MAX: usize = 40_000;
 /// One node of the graph.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Node {
-    /// Names the node within its workflow: 1 to 64 of `A-Z a-z 0-9 _ -`.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
+    /// Names the node within its workflow: 1 to 64 of `A-Z a-z 0-9 _ -`, and no `-` in front.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
     pub id: String,
     /// The name to show; the id when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -71,7 +71,7 @@ async fn ask(client: &Client, run: &Run, gate: &Gate) -> Result<Answered, Failur
                 let reason = output::ask("Why? ").await.map(|reason| reason.trim().to_owned());
                 let reason = reason.filter(|reason| !reason.is_empty());
                 let body = Reject { reason, gate_id: Some(gate.id) };
-                let _: Run = client.post(&format!("/runs/{}/reject", run.id), &body, None).await?;
+                decided(client.post(&format!("/runs/{}/reject", run.id), &body, None).await)?;
             }
             ("d" | "diff", false) => {
                 show_change(client, run.id, None).await?;
@@ -102,8 +102,18 @@ async fn approve(
     resolution: Option<Resolution>,
 ) -> Result<(), Failure> {
     let body = Approve { note, gate_id: Some(gate.id), resolution };
-    let _: Run = client.post(&format!("/runs/{run}/approve"), &body, None).await?;
-    Ok(())
+    decided(client.post(&format!("/runs/{run}/approve"), &body, None).await)
+}
+
+/// A gate that somebody else decided meanwhile is decided too.
+fn decided(answer: Result<Run, Failure>) -> Result<(), Failure> {
+    match answer {
+        Err(failure) if failure.is_conflict() => {
+            output::note("somebody else has decided this gate");
+            Ok(())
+        }
+        answer => answer.map(drop),
+    }
 }
 
 /// Shows what a run has changed so far, at most so many lines of it.

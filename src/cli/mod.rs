@@ -101,6 +101,11 @@ impl Failure {
         Self::with(1, message)
     }
 
+    /// Whether the state of a thing did not allow what was asked.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.code == 5
+    }
+
     /// The command failed in a way that scripts can tell apart.
     pub(crate) fn with(code: u8, message: impl Display) -> Self {
         Self { code, message: message.to_string() }
@@ -153,7 +158,11 @@ async fn run(cli: Cli) -> Done {
         Command::Serve(_) => serve::run(config).await,
         Command::Runs(command) => {
             let session = Session::open(&config, url, token, false).await?;
-            let done = runs::run(command, &session.client, cli.json).await;
+            let goes_on = runs::set_going(&command);
+            let mut done = runs::run(command, &session.client, cli.json).await;
+            if let (true, true, Some(run)) = (session.is_own(), done.is_ok(), goes_on) {
+                done = runs::rest(&session.client, run).await.and(done);
+            }
             session.close().await;
             done
         }

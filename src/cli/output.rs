@@ -1,6 +1,9 @@
 //! What the command line prints: results to stdout, messages to stderr.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::{
+    fmt::Write as _,
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+};
 
 /// Prints a line of the result. A reader that went away is no error.
 pub(super) fn line(text: &str) {
@@ -15,7 +18,7 @@ pub(super) fn note(text: &str) {
 
 /// Prints why the command failed.
 pub(super) fn error(text: &str) {
-    note(&format!("error: {text}"));
+    note(&format!("error: {}", plain(text)));
 }
 
 /// Whether a person sees the result.
@@ -92,7 +95,36 @@ pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// Text of others, without control characters that could steer the terminal.
+/// Text of others, without what could steer the terminal or make text read otherwise than it is: control
+/// characters become spaces, invisible ones and those that turn the direction of writing their numbers.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() && letter != '\n' { ' ' } else { letter }).collect()
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' => shown.push('\n'),
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+                write!(shown, "<U+{:04X}>", u32::from(letter)).ok();
+            }
+            letter if letter.is_control() => shown.push(' '),
+            letter => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// The same on one line.
+pub(super) fn plain_line(text: &str) -> String {
+    plain(text).replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_neither_steers_the_terminal_nor_reads_otherwise_than_it_is() {
+        assert_eq!(plain("a\u{1b}[2Jb\u{9b}c\nd"), "a [2Jb c\nd");
+        assert_eq!(plain("if \u{202e}x"), "if <U+202E>x");
+        assert_eq!(plain_line("a\nb"), "a b");
+    }
 }

@@ -16,7 +16,7 @@ use super::{
     client::Client,
     gates::{Answered, Answers},
     live::Live,
-    output::{self, Paint, plain},
+    output::{self, Paint, plain, plain_line},
     session::Session,
     ticket::{self, Ticket},
 };
@@ -65,14 +65,17 @@ pub(super) async fn run(
 ) -> Done {
     let wanted = wanted(&arguments)?;
     let session = Session::open(config, server, token, true).await?;
+    let at = at(config, server);
     let done = tokio::select! {
-        done = Box::pin(go(&session, &arguments, wanted, config, json)) => done,
+        done = Box::pin(go(&session, &arguments, wanted, &at, json)) => done,
         _ = tokio::signal::ctrl_c() => {
-            let again = arguments.ticket.display();
+            let repo = arguments.repo.as_ref().map(|path| format!(" --repo {}", path.display()));
+            let repo = repo.unwrap_or_default();
+            let again = format!("cendriix{at} run {}{repo}", arguments.ticket.display());
             output::note(&if session.is_own() {
-                format!("\nstopped; what is done is kept, and the run goes on with: cendriix run {again}")
+                format!("\nstopped; what is done is kept, and the run goes on with: {again}")
             } else {
-                format!("\ndetached; the run goes on. Attach to it again with: cendriix run {again}")
+                format!("\ndetached; the run goes on. Attach to it again with: {again}")
             });
             Ok(130)
         }
@@ -98,7 +101,7 @@ fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
     Ok(Wanted { ticket, repository, model })
 }
 
-async fn go(session: &Session, arguments: &Arguments, wanted: Wanted, config: &Config, json: bool) -> Done {
+async fn go(session: &Session, arguments: &Arguments, wanted: Wanted, at: &str, json: bool) -> Done {
     let client = &session.client;
     let workflow = workflow(client, wanted.ticket.workflow.as_deref()).await?;
     if arguments.dry_run {
@@ -118,12 +121,12 @@ async fn go(session: &Session, arguments: &Arguments, wanted: Wanted, config: &C
         run
     };
     let answers = Answers { approve: arguments.approve, person: !json && output::is_dialogue() };
-    let code = follow(client, run.id, answers, json).await?;
+    let code = follow(client, run.id, answers, json, at).await?;
     let run: Run = client.get(&format!("/runs/{}", run.id)).await?;
     if json {
         output::line(&serde_json::to_string(&run).map_err(Failure::new)?);
     } else {
-        tail(&run, config);
+        tail(&run, at);
     }
     Ok(code)
 }
@@ -231,7 +234,7 @@ fn ended(status: Status) -> bool {
 }
 
 /// Shows what happens and has gates answered, until the run ends or waits for somebody who is not here.
-async fn follow(client: &Client, id: RunId, answers: Answers, json: bool) -> Result<u8, Failure> {
+async fn follow(client: &Client, id: RunId, answers: Answers, json: bool, at: &str) -> Result<u8, Failure> {
     let mut live = Live::of(client, id, 0, json);
     while let Some(event) = live.next().await? {
         if !matches!(event.kind, RunEventKind::GateOpened { .. } | RunEventKind::RunCompleted { .. }) {
@@ -246,7 +249,7 @@ async fn follow(client: &Client, id: RunId, answers: Answers, json: bool) -> Res
                 Answered::Left => return Ok(6),
                 Answered::Nobody => {
                     output::note("the run waits at a gate and nobody here can answer it; approve it with:");
-                    output::note(&format!("  cendriix runs approve {id} --gate {}", gate.id));
+                    output::note(&format!("  cendriix{at} runs approve {id} --gate {}", gate.id));
                     return Ok(6);
                 }
             }
@@ -260,7 +263,7 @@ async fn follow(client: &Client, id: RunId, answers: Answers, json: bool) -> Res
 
 fn head(ticket: &Path, run: &Run, attached: bool) {
     let paint = Paint::of_stdout();
-    output::told(&paint.with(Paint::BOLD, &plain(&run.title)));
+    output::told(&paint.with(Paint::BOLD, &plain_line(&run.title)));
     output::told(&format!("  ticket      {}", ticket.display()));
     if let Some(repository) = &run.repository {
         output::told(&format!("  repository  {}", plain(&repository.path)));
@@ -281,7 +284,7 @@ pub(super) fn show_plan(plan: &RunPlan) {
 
 fn row(step: &PlanStep) -> Vec<String> {
     let tier = format!("{:?}", step.reversibility_tier).to_lowercase();
-    let reason = step.reasons.first().map_or_else(String::new, |reason| format!(" ({})", plain(reason)));
+    let reason = step.reasons.first().map_or_else(String::new, |reason| format!(" ({reason})"));
     let gate = if step.gate { " [gate]" } else { "" };
     vec![
         format!("  {}", step.id),
@@ -289,11 +292,11 @@ fn row(step: &PlanStep) -> Vec<String> {
         step.estimated_cost_usd.to_string(),
         tier,
         format!("{:.0} %", step.confidence_score * 100.0),
-        format!("{}{gate}{reason}", plain(&step.name)),
+        plain_line(&format!("{}{gate}{reason}", step.name)),
     ]
 }
 
-fn tail(run: &Run, config: &Config) {
+fn tail(run: &Run, at: &str) {
     let paint = Paint::of_stdout();
     let took = run.updated_at.since(run.created_at);
     output::told("");
@@ -314,17 +317,20 @@ fn tail(run: &Run, config: &Config) {
                 .as_ref()
                 .map_or_else(String::new, |reason| format!(": {}", plain(&reason.message)));
             output::told(&format!("{} {}{why}", paint.with(Paint::RED, "✗"), run.status));
-            output::told(&format!("  try again   cendriix{} runs retry {}", at(config), run.id));
+            output::told(&format!("  try again   cendriix{at} runs retry {}", run.id));
         }
         (_, status) => output::told(&format!("the run is {status}")),
     }
     output::told(&format!("  cost        {}", run.cost_usd));
     output::told(&format!("  took        {:.1} s", took.as_secs_f64()));
-    output::told(&format!("  look again  cendriix{} runs watch {}", at(config), run.id));
+    output::told(&format!("  look again  cendriix{at} runs watch {}", run.id));
 }
 
-/// The flag that leads to the same data directory.
-fn at(config: &Config) -> String {
+/// The flag that leads to the same server or data directory.
+fn at(config: &Config, server: Option<&str>) -> String {
+    if let Some(url) = server {
+        return format!(" --server {url}");
+    }
     let data = &config.storage.data;
     if *data == Config::default().storage.data {
         String::new()

@@ -147,6 +147,37 @@ async fn ask(client: &Client, id: RunId, action: &str, body: &(impl Serialize + 
     print(&client.post(&format!("/runs/{id}/{action}"), body, None).await?, json)
 }
 
+/// The run that goes on after a command, if one does.
+pub(super) fn set_going(command: &Command) -> Option<RunId> {
+    match command {
+        Command::Advance { id } | Command::Approve { id, .. } | Command::Retry { id, .. } => Some(*id),
+        Command::List { .. }
+        | Command::Get { .. }
+        | Command::Watch { .. }
+        | Command::Diff { .. }
+        | Command::Steps { .. }
+        | Command::Why { .. }
+        | Command::Reject { .. }
+        | Command::Cancel { .. } => None,
+    }
+}
+
+/// Waits until a run rests: the server that would go on with it ends with this command.
+pub(super) async fn rest(client: &Client, id: RunId) -> Result<(), Failure> {
+    output::note("no server runs; this command goes on with the run until it rests");
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(200));
+    loop {
+        looks.tick().await;
+        let run: Run = client.get(&format!("/runs/{id}")).await?;
+        let works = run.steps.iter().any(|step| step.status == StepStatus::Running);
+        let waits = !run.gates.is_empty() || run.status == Status::Planned;
+        if !works && (waits || !run.allowed_actions.iter().any(|action| action == "cancel")) {
+            output::note(&format!("the run is {}", run.status));
+            return Ok(());
+        }
+    }
+}
+
 /// Prints a value as JSON.
 pub(super) fn print_json(value: &impl Serialize) -> Done {
     output::line(&serde_json::to_string_pretty(value).map_err(Failure::new)?);

@@ -13,6 +13,8 @@ use super::{Failure, client::Client};
 
 /// How often a server that went away is looked for.
 const TRIES_MAX: u32 = 30;
+/// How often a stream is opened that has nothing to tell.
+const EMPTY_MAX: u32 = 4;
 /// How long between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -22,9 +24,13 @@ pub(super) trait Event: DeserializeOwned + Send + 'static {
     fn number(&self) -> Option<u64>;
     /// Whether the stream may end after it.
     fn is_end(&self) -> bool;
+    /// Whether a stream that cannot be opened at all is an error at once.
+    const FIRST_COUNTS: bool;
 }
 
 impl Event for RunEvent {
+    const FIRST_COUNTS: bool = true;
+
     fn number(&self) -> Option<u64> {
         Some(self.seq)
     }
@@ -35,6 +41,8 @@ impl Event for RunEvent {
 }
 
 impl Event for AgentStepEvent {
+    const FIRST_COUNTS: bool = false;
+
     fn number(&self) -> Option<u64> {
         self.seq
     }
@@ -52,6 +60,8 @@ struct Cursor<E> {
     /// Whether the last event was one that the stream may end after.
     ended: bool,
     tries: u32,
+    /// Whether it was never open.
+    fresh: bool,
     open: Option<BoxStream<'static, E>>,
 }
 
@@ -61,14 +71,18 @@ pub(super) fn events<E: Event>(
     path: String,
     after: u64,
 ) -> impl Stream<Item = Result<E, Failure>> + Send + use<E> {
-    let cursor = Cursor::<E> { client: client.clone(), path, after, ended: false, tries: 0, open: None };
+    let cursor =
+        Cursor::<E> { client: client.clone(), path, after, ended: false, tries: 0, fresh: true, open: None };
     futures::stream::unfold(Some(cursor), |cursor| async {
         let mut cursor = cursor?;
         loop {
             if cursor.open.is_none() {
                 match cursor.client.stream(&cursor.path, cursor.after).await {
-                    Ok(response) => cursor.open = Some(parsed(response)),
-                    Err(failure) if cursor.after == 0 && cursor.tries == 0 => {
+                    Ok(response) => {
+                        cursor.fresh = false;
+                        cursor.open = Some(parsed(response));
+                    }
+                    Err(failure) if E::FIRST_COUNTS && cursor.tries == 0 && cursor.fresh => {
                         return Some((Err(failure), None));
                     }
                     Err(failure) if cursor.tries >= TRIES_MAX => return Some((Err(failure), None)),
@@ -89,7 +103,8 @@ pub(super) fn events<E: Event>(
                 cursor.tries = 0;
                 return Some((Ok(event), Some(cursor)));
             }
-            if cursor.ended {
+            // A stream that is opened again and again and has nothing more to tell has come to its end.
+            if cursor.ended || cursor.tries >= EMPTY_MAX {
                 return None;
             }
             // The server went away in the middle: what is missing comes with the next connection.

@@ -58,8 +58,8 @@ async fn a_plan_takes_the_place_of_its_node_in_the_graph_and_is_costed() {
     "before" "transform" []
     "a" "agent" ["before"]
     "b" "agent" ["before"]
-    "implement-after" "agent" ["a"]
-    "after" "approval-gate" ["b","implement-after"]
+    "implement-1-after" "agent" ["a"]
+    "after" "approval-gate" ["b","implement-1-after"]
     "#);
     let cost = planned["estimatedCostUsd"].as_f64().unwrap();
     let each = planned["plan"]["steps"][1]["estimatedCostUsd"].as_f64().unwrap();

@@ -95,6 +95,10 @@ impl Machine for AgentStep {
     fn unparks(command: &Command) -> bool {
         matches!(command, Command::Cancel)
     }
+
+    fn awaited_by(&self) -> Option<Key> {
+        self.node.is_some().then_some(Key { kind: kinds::RUN, id: self.run.0 })
+    }
 }
 
 impl Carries for AgentStep {
@@ -142,9 +146,7 @@ impl AgentStep {
                 spend(spent);
                 let code = end.reason.as_ref().map(|reason| reason.code.as_str());
                 entries.push(("agent_step.ended", json!({ "stopReason": end.stop, "code": code })));
-                if self.node.is_some() {
-                    records.nudges.push(Key { kind: kinds::RUN, id: self.run.0 });
-                }
+                records.nudges.extend(self.awaited_by());
             }
         }
         for (event_type, payload) in entries {

@@ -207,7 +207,7 @@ impl AgentSteps {
     pub async fn outcome(&self, id: AgentStepId) -> Result<Option<Outcome>, Error> {
         let Some(shown) = self.entities.show(id.0).await? else { return Ok(None) };
         let step = &*shown.machine;
-        let Some(end) = step.ended() else { return Ok(None) };
+        let Some(end) = step.ended() else { return self.parked(id, step).await };
         let text = match step.turns.last() {
             Some(turn) => {
                 let text = self.contents.read::<AgentStep>(step.workspace, step.id.0, &turn.answer).await?;
@@ -220,6 +220,20 @@ impl AgentSteps {
             cancelled: end.stop == StopReason::Cancelled,
             text,
             commit: step.reached().cloned(),
+            cost: step.cost,
+        }))
+    }
+
+    /// A step that crashed again and again and is left alone by now has come to its end, as far as its run is
+    /// concerned.
+    async fn parked(&self, id: AgentStepId, step: &AgentStep) -> Result<Option<Outcome>, Error> {
+        let key = Key { kind: kinds::AGENT_STEP, id: id.0 };
+        let header = self.entities.shared().store.header(key).await?;
+        Ok(header.filter(|header| header.parked).map(|_| Outcome {
+            reason: Some(Reason::new("parked", "it crashed repeatedly and was given up")),
+            cancelled: false,
+            text: String::new(),
+            commit: None,
             cost: step.cost,
         }))
     }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cendriix_protocol::agent_steps::{StopReason, ToolResult};
+use cendriix_protocol::{
+    agent_steps::{StopReason, ToolResult},
+    time::Timestamp,
+};
 use dashmap::DashMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,14 +18,14 @@ use uuid::Uuid;
 use super::{
     conversation::{self, Brief},
     live::{Live, Piece},
-    state::{AgentStep, Called, Command, CommitId, End, Spent, Work, badly, cancelled},
+    state::{AgentStep, Called, Command, CommitId, End, Event, Spent, Work, badly, cancelled},
     tools::{CallLimits, Live as Printed, Toolbox},
     wire::Results,
 };
 use crate::{
     Error,
     content::{self, Contents},
-    kit::{Clock, Effect, Task, World},
+    kit::{Actor, Clock, Effect, Given, Task, World},
     metering::spent,
     model_router::{
         Ask, Asked, ModelRouter,
@@ -98,7 +101,7 @@ impl World<AgentStep> for AgentWorld {
             Work::Act { turn, .. } => self.act(step, turn, &task.stop).await,
         };
         let command = done.unwrap_or_else(|Broken(end)| Command::Broke { turn, end, spent: Vec::new() });
-        if ends(&command) || task.stop.is_cancelled() {
+        if ends(step, &command, self.clock.now()) || task.stop.is_cancelled() {
             self.leave(step).await;
         }
         Some(command)
@@ -106,8 +109,10 @@ impl World<AgentStep> for AgentWorld {
 }
 
 /// Whether nothing comes after a report.
-fn ends(command: &Command) -> bool {
-    matches!(command, Command::Broke { .. } | Command::Thought { end: Some(_), .. })
+fn ends(step: &AgentStep, command: &Command, at: Timestamp) -> bool {
+    let given = Given { at, by: Actor::System, random: 0 };
+    let led_to = step.decide(command, &given).unwrap_or_default();
+    led_to.iter().any(|event| matches!(event, Event::Ended { .. }))
 }
 
 impl AgentWorld {
@@ -179,11 +184,17 @@ impl AgentWorld {
         asked: Asked,
         spent: Vec<Spent>,
     ) -> Result<Command, Broken> {
+        let answer = match self.contents.keep(step.workspace, json(&asked.answer)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let Broken(end) = error.into();
+                return Ok(Command::Broke { turn, end, spent });
+            }
+        };
         let end = end(&asked);
         let calls =
             if end.is_some() { 0 } else { u32::try_from(asked.answer.calls.len()).unwrap_or(u32::MAX) };
         let likeness = alike(asked.answer.calls.iter().map(|call| (&call.name, &call.arguments)));
-        let answer = self.contents.keep(step.workspace, json(&asked.answer)).await?;
         Ok(Command::Thought { turn, answer, calls, likeness, end, spent })
     }
 
@@ -191,6 +202,11 @@ impl AgentWorld {
         let last = step.turns.last().ok_or(Error::Missing { what: "turn" })?;
         let answer = self.contents.read::<AgentStep>(step.workspace, step.id.0, &last.answer).await?;
         let Answer { calls, .. } = content::json("answer", &answer)?;
+        let contained = step.task.as_ref().is_some_and(|task| task.policy.contained);
+        if contained && self.mode != Mode::Local {
+            let said = "it began in a sandbox, and this server runs without one; retry the run";
+            return Err(Broken(badly(StopReason::Error, "sandbox", said)));
+        }
         let (tree, at) = self.tree(step).await?;
         let tools = Toolbox::new(self.sandboxes.clone(), tree.path().to_owned(), self.mode)
             .map_err(|error| Broken(badly(StopReason::Error, "sandbox", chain(&error))))?;

@@ -41,6 +41,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const WAITING_MAX: u32 = 64;
 /// When an entity that could not be parked is tried again.
 const PARKED_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How often, and how many times, effects that cannot be taken back are looked for when a node stops: 5 s.
+const SETTLED_LOOK: Duration = Duration::from_millis(20);
+const SETTLED_LOOKS: u32 = 250;
 /// How many locks the ids share while they wake.
 const STRIPES: usize = 256;
 
@@ -80,6 +83,8 @@ pub(super) struct Slot<M: Machine> {
     busy: AtomicBool,
     /// Whether it waits for what a child has to tell.
     asking: AtomicBool,
+    /// Whether an effect goes on that cannot be taken back.
+    irrevocable: AtomicBool,
     retiring: AtomicBool,
     ended: CancellationToken,
 }
@@ -144,6 +149,7 @@ impl<M: Machine> Slot<M> {
             used: AtomicU64::new(now.0),
             busy: AtomicBool::new(false),
             asking: AtomicBool::new(false),
+            irrevocable: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             ended: CancellationToken::new(),
         })
@@ -155,6 +161,10 @@ impl<M: Machine> Slot<M> {
 
     pub(super) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_irrevocable(&self, irrevocable: bool) {
+        self.irrevocable.store(irrevocable, Ordering::Relaxed);
     }
 
     pub(super) fn set_asking(&self, asking: bool) {
@@ -476,14 +486,17 @@ impl<M: Machine> Inner<M> {
         let key = Key { kind: M::KIND, id };
         let _waking = self.stripe(id).lock().await;
         self.shared.store.barrier().await;
-        let header = match self.shared.store.header(key).await {
-            Ok(Some(header)) => header,
+        let stored = match self.shared.store.load(key).await {
+            Ok(Some(stored)) => stored,
             Ok(None) => return true,
             Err(error) => {
                 tracing::error!(entity = M::NAME, %id, %error, "an entity cannot be parked");
                 return false;
             }
         };
+        let header = stored.header;
+        let nudges: Vec<Key> =
+            Image::<M>::read(&stored).ok().and_then(|image| image.machine.awaited_by()).into_iter().collect();
         let Some(epoch) = self.epoch(id) else { return true };
         let change = Change {
             key,
@@ -496,10 +509,12 @@ impl<M: Machine> Inner<M> {
             events: None,
             snapshot: None,
         };
-        let outcome = self.shared.store.save(Save { changes: vec![change], ..Save::default() }).await;
+        let save = Save { changes: vec![change], nudges: nudges.clone(), ..Save::default() };
+        let outcome = self.shared.store.save(save).await;
         tracing::error!(entity = M::NAME, %id, ?outcome, "an entity crashed repeatedly and is parked");
         if outcome == Outcome::Saved {
             self.crashes.forget(id);
+            self.shared.kinds.nudge_all(&self.shared.tasks, &nudges);
         }
         outcome == Outcome::Saved
     }
@@ -512,6 +527,18 @@ impl<M: Machine> Inner<M> {
             && !slot.busy.load(Ordering::Relaxed)
         {
             Self::retire(slot);
+        }
+    }
+
+    /// Gives effects that cannot be taken back the time to report: else a person would have to say what became
+    /// of them.
+    async fn settled(&self) {
+        let mut looks = tokio::time::interval(SETTLED_LOOK);
+        for _ in 0..SETTLED_LOOKS {
+            if !self.awake.iter().any(|slot| slot.irrevocable.load(Ordering::Relaxed)) {
+                return;
+            }
+            looks.tick().await;
         }
     }
 
@@ -553,6 +580,7 @@ impl<M: Machine> super::sweeper::Kind for Inner<M> {
 
     async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.settled().await;
         let slots: Vec<Arc<Slot<M>>> = self.awake.iter().map(|slot| Arc::clone(&slot)).collect();
         for slot in &slots {
             Self::retire(slot);

@@ -104,6 +104,8 @@ struct Running<M: Machine> {
     work: M::Work,
     /// Whether it asks a child.
     asks: bool,
+    /// Whether there was a nudge since it began to ask: the answer may be older than what there is to tell.
+    again: bool,
     nonce: u64,
     stop: CancellationToken,
     _task: Owned,
@@ -211,6 +213,9 @@ impl<M: Machine> Live<M> {
         let command = match command {
             Some(command) => command,
             None if asked || !ours => {
+                if ended.is_some_and(|ended| ended.again) {
+                    self.reconcile(false, true);
+                }
                 self.mark();
                 return self.quiet().await;
             }
@@ -239,6 +244,9 @@ impl<M: Machine> Live<M> {
 
     async fn nudge(&mut self) -> Result<(), Broken> {
         self.nudged = true;
+        for running in self.running.values_mut() {
+            running.again |= running.asks;
+        }
         if self.image.parked {
             return self.quiet().await;
         }
@@ -361,6 +369,8 @@ impl<M: Machine> Live<M> {
         let works = |wanted: &Wanted<M::Work>| matches!(wanted, Wanted::Do(_) | Wanted::Stop(_));
         self.slot.set_busy(!self.running.is_empty() || wanted.values().any(works));
         self.slot.set_asking(wanted.values().any(|wanted| matches!(wanted, Wanted::Ask(_))));
+        let is_irrevocable = |running: &Running<M>| M::effect(&running.work) == Effect::Irrevocable;
+        self.slot.set_irrevocable(self.running.values().any(is_irrevocable));
     }
 
     fn start(&mut self, key: M::WorkKey, work: M::Work, intent: Option<Intent>) {
@@ -404,7 +414,7 @@ impl<M: Machine> Live<M> {
             inner.report(id, Message::Report { key: name, nonce, command }).await;
         });
         let asks = matches!(self.image.machine.work().get(&key), Some(Wanted::Ask(_)));
-        self.running.insert(key, Running { work, asks, nonce, stop, _task: task });
+        self.running.insert(key, Running { work, asks, again: false, nonce, stop, _task: task });
     }
 }
 

@@ -175,4 +175,8 @@ pub trait Machine: Clone + Debug + Send + Sync + Serialize + DeserializeOwned + 
     fn lost(&self, key: &Self::WorkKey, how: Lost) -> Self::Command;
     /// Whether the command brings a parked entity back.
     fn unparks(command: &Self::Command) -> bool;
+    /// Who waits for it to end, and is told should it be parked.
+    fn awaited_by(&self) -> Option<Key> {
+        None
+    }
 }

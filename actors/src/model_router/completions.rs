@@ -48,10 +48,20 @@ impl ModelRouter {
 
     async fn settled(&self, caller: &Caller, body: Complete, call: Call) -> Result<Completion, Error> {
         let result = self.ask(ask(body, call)).await;
+        self.charge(caller, &result).await?;
+        completion(result?)
+    }
+
+    /// Writes into the ledger what an ask used that belongs to no run.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub async fn charge(&self, caller: &Caller, result: &Result<Asked, Refused>) -> Result<(), Error> {
         let bill =
             Bill { call: self.0.clock.id(), workspace: caller.workspace, run: None, step: None, agent: None };
         let given = Given { at: self.0.clock.now(), by: caller.actor(), random: 0 };
-        let entries = bill.entries(&result, given.at);
+        let entries = bill.entries(result, given.at);
         if !entries.is_empty() {
             let draft = |entry: &Entry| {
                 let resource = audit::Resource { kind: "model_call", id: entry.call };
@@ -66,7 +76,7 @@ impl ModelRouter {
                 }
             }
         }
-        completion(result?)
+        Ok(())
     }
 }
 

@@ -88,7 +88,10 @@ impl Orchestrator {
     ) -> Result<Planned, Error> {
         caller.may()?;
         let (_, compiled) = self.workflows.newest(caller, workflow).await?;
-        let made = self.plan(&compiled, ticket, model).await?;
+        let made = self.plan(caller, &compiled, ticket, model).await?;
+        if let Some(asked) = made.asked {
+            self.models.charge(caller, &Ok(asked)).await?;
+        }
         Ok(self.planned(made.planner, made.steps))
     }
 
@@ -99,6 +102,7 @@ impl Orchestrator {
     /// When the model that is asked for is not known.
     pub async fn plan(
         &self,
+        caller: &Caller,
         compiled: &Compiled,
         ticket: &Ticket,
         model: Option<&str>,
@@ -109,7 +113,7 @@ impl Orchestrator {
             let plan = Arc::clone(&compiled.plan);
             return Ok(Made { planner: BY_WORKFLOW.to_owned(), steps, plan, asked: None });
         };
-        let (planner, parts, asked) = self.parts(ticket, model).await?;
+        let (planner, parts, asked) = self.parts(caller, ticket, model).await?;
         let (plan, mut steps) = parts.into_plan(compiled, node);
         for step in &mut steps {
             *step = self.costed(step.clone(), model);
@@ -134,23 +138,31 @@ impl Orchestrator {
     /// What a planner makes of a ticket.
     async fn parts(
         &self,
+        caller: &Caller,
         ticket: &Ticket,
         model: Option<&str>,
     ) -> Result<(String, Parts, Option<Asked>), Error> {
         let mut note = None;
         let wants_model = model.is_none_or(|model| model != ENGINE);
         if wants_model && self.models.has_language_model() {
-            match self.asked(ticket, model).await {
+            match self.asked(caller, ticket, model).await {
                 Ok((parts, asked)) => return Ok((asked.model.clone(), parts, Some(asked))),
                 Err(why) => note = Some(format!("the language model made no plan ({why})")),
             }
         }
-        let (mut parts, asked) = self.asked(ticket, Some(ENGINE)).await.map_err(Error::Unavailable)?;
+        let (mut parts, asked) =
+            self.asked(caller, ticket, Some(ENGINE)).await.map_err(Error::Unavailable)?;
         parts.note(note);
         Ok((asked.model.clone(), parts, Some(asked)))
     }
 
-    async fn asked(&self, ticket: &Ticket, model: Option<&str>) -> Result<(Parts, Asked), String> {
+    /// Asks one planner. What it used without making a plan is paid for all the same.
+    async fn asked(
+        &self,
+        caller: &Caller,
+        ticket: &Ticket,
+        model: Option<&str>,
+    ) -> Result<(Parts, Asked), String> {
         let stop = CancellationToken::new();
         let ask = Ask {
             request: request(ticket),
@@ -158,12 +170,25 @@ impl Orchestrator {
             call: provider::Call { deltas: None, stop: stop.clone() },
             ..Ask::default()
         };
-        let asked = tokio::time::timeout(PLAN_WITHIN, self.models.ask(ask)).await;
-        stop.cancel();
-        let asked = asked.map_err(|_| format!("not within {} s", PLAN_WITHIN.as_secs()))?;
-        let asked = asked.map_err(|refused| refused.to_string())?;
-        let parts = Parts::read(&asked.answer.text)?;
-        Ok((parts, asked))
+        let mut asking = Box::pin(self.models.ask(ask));
+        let in_time = tokio::time::timeout(PLAN_WITHIN, &mut asking).await.ok();
+        let late = in_time.is_none();
+        let result = if let Some(result) = in_time {
+            result
+        } else {
+            stop.cancel();
+            asking.await
+        };
+        let why = match &result {
+            _ if late => format!("not within {} s", PLAN_WITHIN.as_secs()),
+            Err(refused) => refused.to_string(),
+            Ok(asked) => match Parts::read(&asked.answer.text) {
+                Ok(parts) => return Ok((parts, asked.clone())),
+                Err(why) => why,
+            },
+        };
+        self.models.charge(caller, &result).await.map_err(|error| error.to_string())?;
+        Err(why)
     }
 
     /// An edited plan with its costs.

@@ -128,9 +128,16 @@ impl Parts {
     pub(super) fn into_plan(self, compiled: &Compiled, node: usize) -> (Plan, Vec<PlanStep>) {
         let own = &compiled.plan.steps;
         let node_id = own[node].id.clone();
-        let taken: BTreeSet<&str> = own.iter().map(|step| step.id.as_str()).collect();
+        let mut taken: BTreeSet<String> = own.iter().map(|step| step.id.clone()).collect();
         // A part may have the name of one of the workflow's own nodes.
-        let named = |id: &str| if taken.contains(id) { format!("{node_id}-{id}") } else { id.to_owned() };
+        let mut named = |id: &str| {
+            let short = &node_id[..node_id.floor_char_boundary(12)];
+            let others = (1..).map(|number| format!("{short}-{number}-{id}"));
+            let free = std::iter::once(id.to_owned()).chain(others).find(|name| !taken.contains(name));
+            let free = free.unwrap_or_else(|| id.to_owned());
+            taken.insert(free.clone());
+            free
+        };
         let mut steps: Vec<Step> = Vec::new();
         let mut shown: Vec<PlanStep> = Vec::new();
         let mut placed: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
@@ -157,8 +164,9 @@ impl Parts {
                 let here = place(&steps);
                 parts.insert(&part.id, here);
                 last.insert(here);
-                steps.push(Step { id: named(&part.id), kind: StepKind::Agent, needs });
-                shown.push(part.shown(named(&part.id)));
+                let id = named(&part.id);
+                steps.push(Step { id: id.clone(), kind: StepKind::Agent, needs });
+                shown.push(part.shown(id));
             }
             placed.insert(at, last.into_iter().collect());
         }

@@ -72,6 +72,11 @@ impl Home {
         })
     }
 
+    /// The folder of it all.
+    pub(super) fn root(&self) -> PathBuf {
+        self.root.clone()
+    }
+
     /// Where the work trees are.
     pub(super) fn trees(&self) -> PathBuf {
         self.root.join("trees")

@@ -246,6 +246,12 @@ impl Repositories {
         self.racing(source, move |home, repo| Ok(merge::merge(home, repo, &wanted)?.into())).await
     }
 
+    /// Whether a path leads into what is kept here.
+    pub fn owns(&self, path: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        real(path).starts_with(real(&self.home.root()))
+    }
+
     /// Whether a repository has a commit. Blocks on the disk.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What a run does once its steps are done: tests the change, has it reviewed, shows it and merges it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use cendriix_protocol::model_router::TaskType;
 use serde::Deserialize;
@@ -97,6 +97,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// What a check found.
 struct Found {
     passed: bool,
+    /// Whether an agent may mend what was found.
+    fixable: bool,
     summary: String,
     report: Payload,
     spent: Vec<Spent>,
@@ -167,31 +169,42 @@ impl Delivery {
         let (_, head) = self.change(run).await?;
         let place = Place::new(run.id, TESTS_TREE, run.attempt)?;
         let tree = self.repositories.tree(&repository.source, place.clone(), &[head]).await?;
-        self.sandboxes.adopt(tree.path()).await?;
+        let found = self.test_in(run, compiled, tree.path(), stop).await;
+        if let Err(failure) = self.repositories.discard(place).await {
+            tracing::warn!(run.id = %run.id, %failure, "the tree of the tests could not be removed");
+        }
+        found
+    }
+
+    async fn test_in(
+        &self,
+        run: &Run,
+        compiled: &Compiled,
+        tree: &Path,
+        stop: &CancellationToken,
+    ) -> Result<Found, Undone> {
+        self.sandboxes.adopt(tree).await?;
         let said =
             |command: &String| Detected { command: command.clone(), because: "the workflow says so".into() };
         let detected = if let Some(command) = &compiled.tests {
             Some(said(command))
         } else {
-            let files = self.sandboxes.files(tree.path());
+            let files = self.sandboxes.files(tree);
             let files = files.map_err(|error| Undone(Reason::new("sandbox", chain(&error))))?;
             detect::detect(&files).await
         };
-        let found = if let Some(detected) = detected {
-            self.run_tests(run, &detected, tree.path(), stop).await
-        } else {
+        let Some(detected) = detected else {
             let summary = "no tests were found; name their command in the workflow's run-tests node";
-            self.found(run, true, summary.to_owned(), &json!({}), Vec::new()).await
+            return self.found(run, true, summary.to_owned(), &json!({}), Vec::new()).await;
         };
-        self.repositories.discard(place).await?;
-        found
+        self.run_tests(run, &detected, tree, stop).await
     }
 
     async fn run_tests(
         &self,
         run: &Run,
         detected: &Detected,
-        tree: &std::path::Path,
+        tree: &Path,
         stop: &CancellationToken,
     ) -> Result<Found, Undone> {
         let mut spec = ExecSpec::new(tree, ["sh", "-c", &format!("exec 2>&1\n{}", detected.command)]);
@@ -244,12 +257,23 @@ impl Delivery {
         };
         let asked = self.models.ask(ask).await;
         let spent = spent::of(self.clock.id(), &asked);
-        let asked = asked.map_err(|refused| Undone(Reason::new("model_error", chain(&refused))))?;
-        if let Finish::NeedsModel(said) = &asked.answer.finish {
-            return Err(Undone(Reason::new("needs_model", said.clone())));
-        }
-        let review = Review::read(&asked.answer.text);
-        let review = review.map_err(|said| Undone(Reason::new("review_unreadable", said)))?;
+        let review = match &asked {
+            Err(refused) => Err(chain(refused)),
+            Ok(asked) => match &asked.answer.finish {
+                Finish::NeedsModel(said) => Err(said.clone()),
+                Finish::Stop | Finish::ToolCalls | Finish::Length | Finish::Refused => {
+                    Review::read(&asked.answer.text).map(|review| (asked.model.clone(), review))
+                }
+            },
+        };
+        let (model, review) = match review {
+            Ok(read) => read,
+            Err(why) => {
+                let found =
+                    self.found(run, false, format!("there is no review: {why}"), &json!({}), spent).await?;
+                return Ok(Found { fixable: false, ..found });
+            }
+        };
         let blocking =
             review.findings.iter().filter(|finding| finding.severity == Severity::Blocking).count();
         let summary = match blocking {
@@ -258,7 +282,7 @@ impl Delivery {
             more => format!("{more} findings must be mended: {}", review.summary),
         };
         let report = json!({
-            "model": asked.model, "summary": review.summary, "findings": review.shown(),
+            "model": model, "summary": review.summary, "findings": review.shown(),
         });
         self.found(run, blocking == 0, summary, &report, spent).await
     }
@@ -272,7 +296,7 @@ impl Delivery {
         spent: Vec<Spent>,
     ) -> Result<Found, Undone> {
         let report = self.contents.keep(run.workspace, report.to_string()).await?;
-        Ok(Found { passed, summary, report, spent })
+        Ok(Found { passed, fixable: true, summary, report, spent })
     }
 
     async fn show(&self, run: &Run) -> Result<Command, Undone> {
@@ -306,8 +330,8 @@ impl Delivery {
 }
 
 fn checked(run: &Run, activity: Activity, found: Found) -> Command {
-    let Found { passed, summary, report, spent } = found;
-    Command::Checked { activity, attempt: run.attempt, passed, fixable: true, summary, report, spent }
+    let Found { passed, fixable, summary, report, spent } = found;
+    Command::Checked { activity, attempt: run.attempt, passed, fixable, summary, report, spent }
 }
 
 /// Asks for a review.

@@ -90,6 +90,10 @@ impl Grounds {
             return refused();
         }
         let source = self.repositories.open_path(wanted).await.map_err(unusable)?;
+        if matches!(&source, Source::Path(found) if self.repositories.owns(found)) {
+            let said = "leads into the server's own data; name a project instead";
+            return Err(Error::field("repository.path", said));
+        }
         // What is found around a path, or behind a link in it, is another one.
         match &source {
             Source::Path(found) if !self.allows(found) => refused(),

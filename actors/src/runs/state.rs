@@ -533,7 +533,10 @@ impl Run {
             self.earlier = Some(reason.clone());
         }
         self.attempt = attempt;
-        self.checks.clear();
+        // An agent that is to mend something again needs to know what was found.
+        if from.is_none() {
+            self.checks.clear();
+        }
         self.fixes = 0;
         self.cancel_requested_at = None;
         self.plan_approved = false;

@@ -23,6 +23,10 @@ use crate::{
     },
 };
 
+/// How often an outcome that cannot be read is tried.
+const READ_TRIES: u32 = 5;
+/// After how long something is tried again.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How much of what an agent said last is passed on, in bytes.
 const TEXT_MAX: usize = 3 << 10;
 /// Inputs above this size are computed on beside the other work, in bytes.
@@ -107,21 +111,38 @@ impl RunWorld {
     /// The outcome of an agent as the command that reports it; `None` while it goes on.
     async fn outcome(&self, run: &Run, step: u32, attempt: u32) -> Option<Command> {
         let id = run.agent_step(step, attempt);
-        match self.agent_steps.outcome(id).await {
-            Ok(outcome) => outcome.map(|outcome| told(step, attempt, outcome)),
-            Err(error) => {
-                tracing::warn!(run.id = %run.id, %error, "the outcome of an agent cannot be read");
-                None
+        let mut pause = AGAIN_AFTER;
+        for _ in 0..READ_TRIES {
+            match self.agent_steps.outcome(id).await {
+                Ok(outcome) => return outcome.map(|outcome| told(step, attempt, outcome)),
+                Err(error) => {
+                    tracing::warn!(run.id = %run.id, %error, "the outcome of an agent cannot be read");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
             }
         }
+        let reason = Reason::new("internal_error", "what came of the agent's work cannot be read");
+        Some(Command::StepFailed { step, attempt, reason, cost: MicroUsd(0) })
     }
 
     /// Has an agent stop, and tells how it ended.
     async fn end(&self, run: &Run, key: WorkKey, step: u32, attempt: u32) -> Command {
-        let cost = |outcome: &Option<Outcome>| outcome.as_ref().map_or(MicroUsd(0), |outcome| outcome.cost);
-        let outcome = self.agent_steps.stop(run.agent_step(step, attempt), GRACE).await.ok().flatten();
+        // Told again until it has ended: nobody else would stop it, and what it costs belongs to this run.
+        let outcome = loop {
+            match self.agent_steps.stop(run.agent_step(step, attempt), GRACE).await {
+                Ok(Some(outcome)) => break Some(outcome),
+                Err(Error::Missing { .. }) => break None,
+                Ok(None) => (),
+                Err(error) => {
+                    tracing::warn!(run.id = %run.id, %error, "an agent could not be told to stop");
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+            }
+        };
         if let WorkKey::Ending { .. } = key {
-            return Command::StepEnded { step, attempt, cost: cost(&outcome) };
+            let cost = outcome.map_or(MicroUsd(0), |outcome| outcome.cost);
+            return Command::StepEnded { step, attempt, cost };
         }
         let reason = Reason::new("cancelled", "it was stopped");
         let lost = Command::StepFailed { step, attempt, reason, cost: MicroUsd(0) };

@@ -79,8 +79,10 @@ fn nodes<'d>(nodes: &'d [Node], errors: &mut Errors) -> BTreeMap<&'d str, usize>
     let mut places = BTreeMap::new();
     for (place, node) in nodes.iter().enumerate() {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        if node.id.is_empty() || node.id.len() > ID_MAX || !node.id.bytes().all(plain) {
-            errors.add(format!("nodes[{place}].id"), format!("needs 1 to {ID_MAX} of A-Z a-z 0-9 _ -"));
+        let is_fine = !node.id.starts_with('-') && node.id.bytes().all(plain);
+        if node.id.is_empty() || node.id.len() > ID_MAX || !is_fine {
+            let said = format!("needs 1 to {ID_MAX} of A-Z a-z 0-9 _ -, and no - in front");
+            errors.add(format!("nodes[{place}].id"), said);
         }
         if let Some(first) = places.insert(node.id.as_str(), place) {
             errors.add(format!("nodes[{place}].id"), format!("is also the id of nodes[{first}]"));
@@ -343,7 +345,7 @@ mod tests {
         let wrong = json!({ "name": "n", "nodes": nodes, "edges": [{ "from": "x", "to": "y" }] });
         insta::assert_snapshot!(checked(&wrong), @r#"
         edges[0].to: there is no node "y"
-        nodes[0].id: needs 1 to 64 of A-Z a-z 0-9 _ -
+        nodes[0].id: needs 1 to 64 of A-Z a-z 0-9 _ -, and no - in front
         nodes[1].logic: has a template that begins neither with inputs nor with steps.<id>.output: "nope"
         nodes[2].id: is also the id of nodes[1]
         nodes[3].timeoutSeconds: needs 1 to 2592000 seconds
