@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use cendriix_protocol::{
     ids::{RunId, WorkflowId},
     orchestrator::{Decompose, Planned},
-    runs::{CreateRun, PlanStep, RepositoryRef, Run, RunEventKind, RunPlan, Runs, Status, Ticket as Input},
+    runs::{
+        CreateRun, Gate, GateKind, PlanStep, RepositoryRef, Run, RunEventKind, RunPlan, Runs, Status,
+        Ticket as Input,
+    },
     workflows::{Definition, Edge, Node, NodeKind, Workflow, Workflows},
 };
 use clap::Args;
@@ -244,6 +247,9 @@ async fn follow(client: &Client, id: RunId, answers: Answers, json: bool, at: &s
         if let RunEventKind::GateOpened { gate } = &event.kind {
             // What the journal tells may have been decided long ago.
             let Some(gate) = run.gates.iter().find(|open| open.id == gate.id) else { continue };
+            if gate.kind == GateKind::UnknownOutcome && closes_by_itself(client, id, gate).await? {
+                continue;
+            }
             match answers.decide(client, &run, gate).await? {
                 Answered::Decided => (),
                 Answered::Left => return Ok(6),
@@ -259,6 +265,19 @@ async fn follow(client: &Client, id: RunId, answers: Answers, json: bool, at: &s
     }
     let run: Run = client.get(&format!("/runs/{id}")).await?;
     Ok(u8::from(!matches!(run.status, Status::Merged | Status::Operating)))
+}
+
+/// Whether the server finds out by itself what became of an interrupted effect, within two seconds.
+async fn closes_by_itself(client: &Client, id: RunId, gate: &Gate) -> Result<bool, Failure> {
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(100));
+    for _ in 0..20 {
+        looks.tick().await;
+        let run: Run = client.get(&format!("/runs/{id}")).await?;
+        if run.gates.iter().all(|open| open.id != gate.id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn head(ticket: &Path, run: &Run, attached: bool) {

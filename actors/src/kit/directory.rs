@@ -530,8 +530,8 @@ impl<M: Machine> Inner<M> {
         }
     }
 
-    /// Gives effects that cannot be taken back the time to report: else a person would have to say what became
-    /// of them.
+    /// Gives effects that cannot be taken back the time to report: else a person would have to say what
+    /// became of them.
     async fn settled(&self) {
         let mut looks = tokio::time::interval(SETTLED_LOOK);
         for _ in 0..SETTLED_LOOKS {

@@ -142,6 +142,10 @@ impl World<Run> for Stage {
             }
             Work::Evaluate { step, attempt } => succeeded(step, attempt, MicroUsd(0)),
             Work::AwaitStep { step, attempt } => return self.outcome(&task.state, step, attempt).await,
+            Work::Look { attempt } => {
+                let happened = (roll < 12).then_some(roll < 7);
+                Command::Looked { attempt, happened }
+            }
             Work::EndStep { step, attempt } => self.end(&task, step, attempt).await?,
             Work::Perform { activity: activity @ (Activity::Test | Activity::Review), attempt }
                 if roll < 8 =>

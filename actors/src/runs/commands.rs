@@ -93,6 +93,11 @@ pub enum Command {
         activity: Activity,
         attempt: u32,
     },
+    /// Somebody looked whether an interrupted merge happened; nothing when that could not be told.
+    Looked {
+        attempt: u32,
+        happened: Option<bool>,
+    },
     /// A timer's instant has come.
     Due {
         timer: Timer,
@@ -186,6 +191,10 @@ pub enum Event {
         activity: Activity,
         at: Timestamp,
     },
+    /// Whether an interrupted merge happened could not be told: a person has to say it.
+    LookedInVain {
+        at: Timestamp,
+    },
     CancelRequested {
         by: Option<UserId>,
         at: Timestamp,
@@ -235,6 +244,8 @@ pub enum Work {
     AwaitStep { step: u32, attempt: u32 },
     /// Stop the agent that does a step, and bring its outcome.
     EndStep { step: u32, attempt: u32 },
+    /// Look whether an interrupted merge happened.
+    Look { attempt: u32 },
     /// Do what comes after the steps.
     Perform { activity: Activity, attempt: u32 },
 }
@@ -249,6 +260,7 @@ pub enum WorkKey {
         attempt: u32,
     },
     Activity(Activity),
+    Look,
     Timer(Timer),
 }
 
@@ -292,6 +304,7 @@ impl Command {
             Self::Done { .. } => "done",
             Self::Undone { .. } => "undone",
             Self::OutcomeUnknown { .. } => "outcome unknown",
+            Self::Looked { .. } => "looked",
             Self::Due { .. } => "due",
         }
     }
@@ -314,7 +327,7 @@ pub fn effect(work: Work) -> Effect {
     match work {
         Work::Evaluate { .. } => Effect::Pure,
         Work::Perform { activity: Activity::Test, .. } => Effect::Contained,
-        Work::AwaitStep { .. } => Effect::ReadOnly,
+        Work::AwaitStep { .. } | Work::Look { .. } => Effect::ReadOnly,
         Work::Perform { activity: Activity::Review | Activity::Verify | Activity::Watch, .. } => {
             Effect::ReadOnly
         }

@@ -311,6 +311,13 @@ impl Delivery {
         Ok(Command::Done { activity, attempt, commit: Some(head.to_string()), branch: Some(branch) })
     }
 
+    /// Whether an interrupted merge happened; nothing when that cannot be told.
+    pub(super) async fn look(&self, run: &Run) -> Option<bool> {
+        let source = &run.repository.as_ref()?.source;
+        let commit = run.commit.as_ref()?.parse::<CommitId>().ok()?;
+        self.repositories.contains(source, &commit).await.ok()
+    }
+
     async fn merge(&self, run: &Run, intent: Option<&Intent>) -> Result<Command, Undone> {
         let repository = Self::repository(run)?;
         let (activity, attempt) = (Activity::Merge, run.attempt);

@@ -358,6 +358,24 @@ impl Draft {
         );
     }
 
+    /// What was seen of an interrupted merge: it happened, it did not, or that cannot be told.
+    pub(super) fn looked(&mut self, happened: Option<bool>) {
+        let at = self.at();
+        let open = self.run.gates.iter().find(|gate| gate.kind == GateKind::UnknownOutcome);
+        let (Some(gate), Some(happened)) = (open.map(|gate| gate.id), happened) else {
+            return self.emit(Event::LookedInVain { at });
+        };
+        let seen =
+            if happened { "the main branch holds the commit" } else { "the main branch is without it" };
+        let decision = Decision::Approved { note: Some(seen.to_owned()) };
+        self.emit(Event::GateClosed { gate, decision, at });
+        if happened {
+            self.done(Activity::Merge, None, None);
+        } else if self.run.cancel_requested_at.is_some() {
+            self.end(Status::Cancelled);
+        }
+    }
+
     fn gate(&self, wanted: Option<GateId>, role: Role, command: &'static str) -> Result<Gate, Refusal> {
         let gate = match (wanted, self.run.gates.as_slice()) {
             (None, []) => return Err(Refusal::WrongState { status: self.run.status.clone(), command }),

@@ -57,7 +57,7 @@ impl Machine for Run {
     fn due(&self, key: &WorkKey) -> Command {
         match key {
             WorkKey::Timer(timer) => Command::Due { timer: *timer },
-            WorkKey::Step(_) | WorkKey::Ending { .. } | WorkKey::Activity(_) => {
+            WorkKey::Step(_) | WorkKey::Ending { .. } | WorkKey::Activity(_) | WorkKey::Look => {
                 Command::Due { timer: Timer::GraceEnds }
             }
         }
@@ -83,6 +83,7 @@ impl Machine for Run {
             WorkKey::Ending { step, attempt } => {
                 Command::StepEnded { step: *step, attempt: *attempt, cost: MicroUsd(0) }
             }
+            WorkKey::Look => Command::Looked { attempt, happened: None },
             WorkKey::Timer(timer) => Command::Due { timer: *timer },
         }
     }

@@ -95,6 +95,7 @@ pub(super) fn of(run: &Run, before: Option<&Run>, events: &[Event], given: &Give
             | Event::GateClosed { .. }
             | Event::CommitPinned { .. }
             | Event::OutcomeUnknown { .. }
+            | Event::LookedInVain { .. }
             | Event::CancelRequested { .. }
             | Event::Retried { .. }
             | Event::Ended { .. } => (),
@@ -175,6 +176,7 @@ fn entry(run: &Run, event: &Event) -> Option<(&'static str, Value)> {
         Event::Moved { .. }
         | Event::StepStarted { .. }
         | Event::StepEnded { .. }
+        | Event::LookedInVain { .. }
         | Event::FixAdded { .. } => None,
     }
 }

@@ -108,6 +108,9 @@ pub struct Run {
     /// Agents that were at work when their attempt ended, and have not stopped yet: step and attempt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ending: Vec<(u32, u32)>,
+    /// When it was looked, in vain, whether the unknown effect happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_in_vain_at: Option<Timestamp>,
     /// Why the attempt before this one did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<Reason>,
@@ -259,6 +262,7 @@ impl Run {
             checks: Vec::new(),
             branch: None,
             ending: Vec::new(),
+            looked_in_vain_at: None,
             earlier: None,
         })
     }
@@ -352,6 +356,8 @@ impl Run {
                 self.expect_activity(*activity, *attempt)?;
                 draft.outcome_unknown(*activity);
             }
+            (_, Command::Looked { attempt, .. }) if !self.awaits_look(*attempt) => return Err(Refusal::Late),
+            (_, Command::Looked { happened, .. }) => draft.looked(*happened),
             (_, Command::Due { timer }) => draft.due(*timer)?,
             (status, Command::Advance | Command::Cancel | Command::Retry { .. }) => {
                 return Err(Refusal::WrongState { status: status.clone(), command: command.name() });
@@ -429,10 +435,8 @@ impl Run {
                 self.commit = Some(commit.clone());
                 self.branch = branch.clone().or(self.branch.take());
             }
-            Event::OutcomeUnknown { activity, at } => {
-                self.unknown = Some(*activity);
-                self.updated_at = *at;
-            }
+            Event::OutcomeUnknown { activity, at } => self.doubt(*activity, None, *at),
+            Event::LookedInVain { at } => self.doubt(Activity::Merge, Some(*at), *at),
             Event::CancelRequested { at, .. } => {
                 self.cancel_requested_at = Some(*at);
                 self.updated_at = *at;
@@ -446,6 +450,12 @@ impl Run {
 
     fn spend(&mut self, spent: &[Spent]) {
         self.cost = self.cost + spent::cost(spent);
+    }
+
+    fn doubt(&mut self, activity: Activity, looked_in_vain_at: Option<Timestamp>, at: Timestamp) {
+        self.unknown = Some(activity);
+        self.looked_in_vain_at = looked_in_vain_at;
+        self.updated_at = at;
     }
 
     fn enter(&mut self, status: &Status, at: Timestamp) {

@@ -181,6 +181,14 @@ fn command(run: &Run, words: &[&str], attempt: u32) -> (Command, Actor) {
                 ["fail", id] => {
                     Command::StepFailed { step: step(id), attempt, reason: reason(), cost: MicroUsd(3) }
                 }
+                ["look", seen] => {
+                    let happened = match *seen {
+                        "yes" => Some(true),
+                        "no" => Some(false),
+                        _ => None,
+                    };
+                    Command::Looked { attempt, happened }
+                }
                 ["ended", id] => Command::StepEnded { step: step(id), attempt, cost: MicroUsd(5) },
                 ["red"] => checked(run.activity().unwrap(), attempt, false),
                 ["green"] => checked(run.activity().unwrap(), attempt, true),
@@ -259,6 +267,7 @@ fn tell(run: &Run, events: &[Event]) -> String {
             Event::CommitPinned { commit, .. } => format!("commit {commit}"),
             Event::Planned { planner, .. } => format!("planned by {planner}"),
             Event::StepEnded { step, .. } => format!("{} ended", id(*step)),
+            Event::LookedInVain { .. } => "looked in vain".to_owned(),
             Event::Checked { passed, .. } => if *passed { "green" } else { "red" }.to_owned(),
             Event::OutcomeUnknown { activity, .. } => format!("{activity:?} unknown"),
             Event::CancelRequested { .. } => "cancel requested".to_owned(),
@@ -281,6 +290,7 @@ fn want(run: &Run, key: WorkKey, wanted: &Wanted<Work>) -> String {
     let what = match key {
         WorkKey::Step(step) => run.plan.steps[step as usize].id.clone(),
         WorkKey::Ending { step, .. } => format!("end of {}", run.plan.steps[step as usize].id),
+        WorkKey::Look => "look".to_owned(),
         WorkKey::Activity(activity) => format!("{activity:?}"),
         WorkKey::Timer(Timer::GateExpires(_)) => "gate's end".to_owned(),
         WorkKey::Timer(timer) => format!("{timer:?}"),
@@ -690,6 +700,41 @@ fn an_interrupted_merge_is_decided_by_a_person() {
 }
 
 #[test]
+fn an_interrupted_merge_that_can_be_seen_needs_no_person() {
+    let lost = ["ok a0", "done", "lost"];
+    let seen = [&lost[..], &["look yes", "look yes"]].concat();
+    insta::assert_snapshot!(play("!a; pr", &seen), @r#"
+    create: created, → executing, a0 starts
+    ok a0: a0 ok, → pr-opened
+    done: commit c0ffee
+    lost: Merge unknown, opens "unknownoutcome"
+    look yes: gate approved, ends merged
+    look yes: ! a report of an attempt or a step that is over
+    = merged, 5 saves; wants
+    "#);
+    let again = [&lost[..], &["look no", "done"]].concat();
+    insta::assert_snapshot!(play("!a; pr", &again), @r#"
+    create: created, → executing, a0 starts
+    ok a0: a0 ok, → pr-opened
+    done: commit c0ffee
+    lost: Merge unknown, opens "unknownoutcome"
+    look no: gate approved
+    done: commit c0ffee, ends merged
+    = merged, 6 saves; wants
+    "#);
+    let vain = [&lost[..], &["look vain", "look yes"]].concat();
+    insta::assert_snapshot!(play("!a; pr", &vain), @r#"
+    create: created, → executing, a0 starts
+    ok a0: a0 ok, → pr-opened
+    done: commit c0ffee
+    lost: Merge unknown, opens "unknownoutcome"
+    look vain: looked in vain
+    look yes: ! a report of an attempt or a step that is over
+    = pr-opened, 5 saves; wants gate's end in 86400 s
+    "#);
+}
+
+#[test]
 fn nobody_says_cancelled_of_a_merge_that_perhaps_happened() {
     let to_merge = ["ok a0", "done"];
     let graced = [&to_merge[..], &["cancel", "wait 30", "wait 30", "approve happened"]].concat();
@@ -897,6 +942,7 @@ fn agents_events() -> Vec<Event> {
             at,
         },
         Event::CommitPinned { commit: "c0ffee".into(), branch: Some("cendriix/x-1".into()) },
+        Event::LookedInVain { at },
         Event::Retried { attempt, from: None, at, repository: Some(repository) },
     ]
 }
@@ -920,6 +966,7 @@ fn kind(event: &Event) -> usize {
         Event::Planned { .. } => 13,
         Event::StepEnded { .. } => 14,
         Event::Checked { .. } => 15,
+        Event::LookedInVain { .. } => 16,
     }
 }
 
@@ -928,7 +975,7 @@ fn runs_and_their_events_are_written_and_read_as_ever() {
     let events = every_event();
     let agents = agents_events();
     let kinds: std::collections::BTreeSet<usize> = events.iter().chain(&agents).map(kind).collect();
-    assert_eq!(kinds, (0..16).collect());
+    assert_eq!(kinds, (0..17).collect());
     let journaled = Journaled { command: Some(Uuid::from_u128(9)), at: BEGAN, by: PERSON, events };
     golden::holds::<Journaled<Event>>("run-events", &journaled);
     golden::holds::<Journaled<Event>>("run-events-agents", &Journaled { events: agents, ..journaled });
@@ -1116,6 +1163,10 @@ fn meant(run: &Run, said: &Said) -> Option<Command> {
                 }
                 Work::EndStep { step, attempt } if how % 2 == 0 => {
                     Command::StepEnded { step: *step, attempt: *attempt, cost: MicroUsd(1) }
+                }
+                Work::Look { attempt } => {
+                    let happened = (how % 3 > 0).then_some(how % 2 == 0);
+                    Command::Looked { attempt: *attempt, happened }
                 }
                 Work::EndStep { step, attempt } => step_report(*step, *attempt, *how),
                 Work::Perform { activity, attempt } => activity_report(*activity, *attempt, *how),

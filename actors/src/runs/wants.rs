@@ -42,6 +42,9 @@ impl Run {
         if let Some(activity) = self.activity().filter(|_| self.unknown.is_none()) {
             wanted.insert(WorkKey::Activity(activity), want(Work::Perform { activity, attempt }));
         }
+        if self.awaits_look(attempt) {
+            wanted.insert(WorkKey::Look, Wanted::Do(Work::Look { attempt }));
+        }
         for gate in &self.gates {
             wanted.insert(WorkKey::Timer(Timer::GateExpires(gate.id)), Wanted::At(gate.expires_at));
         }
@@ -55,6 +58,12 @@ impl Run {
             wanted.insert(WorkKey::Timer(Timer::HealthCheck), Wanted::At(next));
         }
         wanted
+    }
+
+    /// Whether an interrupted merge has to be looked for in the repository, before a person is needed.
+    pub(super) fn awaits_look(&self, attempt: u32) -> bool {
+        let interrupted = self.unknown == Some(Activity::Merge) && self.attempt == attempt;
+        interrupted && self.looked_in_vain_at.is_none()
     }
 
     /// What goes on after the steps, if it is not held by a gate.

@@ -288,6 +288,7 @@ pub(super) fn event(run: &Run, seq: u64, at: Timestamp, by: Actor, event: &Event
         Event::CommitPinned { commit, branch } => {
             RunEventKind::CommitPinned { commit: commit.clone(), branch: branch.clone() }
         }
+        Event::LookedInVain { .. } => RunEventKind::OutcomeUnknown { activity: "merge".to_owned() },
         Event::OutcomeUnknown { activity, .. } => {
             RunEventKind::OutcomeUnknown { activity: format!("{activity:?}").to_lowercase() }
         }

@@ -53,6 +53,7 @@ impl Carries for Run {
             | Event::GateClosed { .. }
             | Event::CommitPinned { .. }
             | Event::OutcomeUnknown { .. }
+            | Event::LookedInVain { .. }
             | Event::CancelRequested { .. }
             | Event::Retried { .. }
             | Event::Ended { .. } => None,
@@ -222,6 +223,7 @@ impl World<Run> for RunWorld {
             },
             Work::AwaitStep { step, attempt } => return self.outcome(run, step, attempt).await,
             Work::EndStep { step, attempt } => self.end(run, task.key, step, attempt).await,
+            Work::Look { attempt } => Command::Looked { attempt, happened: self.delivery.look(run).await },
             Work::Perform { activity, attempt } => match self.compiled(run).await {
                 Ok(compiled) => {
                     let intent = task.intent.as_ref();
