@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     caller::Caller,
     error::{ApiError, ApiResult},
-    extract::{Body, Id, Params},
+    extract::{Body, Id, Params, claim},
     sse,
 };
 use crate::app::App;
@@ -44,21 +44,35 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// step, or after 50 seconds with one that is still running.
 #[utoipa::path(post, path = "/agent/steps", operation_id = "createAgentStep", tag = "agent_steps",
     request_body = CreateAgentStep,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body take effect \
+        once in 24 hours.")),
     responses(
         (status = 201, description = "The step.", body = AgentStep),
         (status = 400, description = "The body is no JSON.", body = ErrorBody),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 403, description = "The caller's role is too low.", body = ErrorBody),
         (status = 404, description = "There is no such run.", body = ErrorBody),
-        (status = 409, description = "The run has ended, or has no repository.", body = ErrorBody),
+        (status = 409, description = "The run has ended, or has no repository; or a request with this \
+            Idempotency-Key goes on.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 415, description = "The body is not sent as JSON.", body = ErrorBody),
         (status = 422, description = "Fields are wrong.", body = ErrorBody)))]
-async fn create(State(app): State<App>, caller: Caller, body: Body<CreateAgentStep>) -> ApiResult<Response> {
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body<CreateAgentStep>,
+) -> ApiResult<Response> {
+    let claim = claim(&headers, &caller, "createAgentStep", &body.bytes)?;
     let new = body.value;
     check(&new)?;
-    let ground = app.runs.ground(&caller, new.run_id).await?;
-    let step = app.agent_steps.create(&caller, new, ground, ANSWER_WITHIN).await?;
+    let earlier = app.agent_steps.earlier(&caller, claim.as_ref(), ANSWER_WITHIN).await?;
+    let step = if let Some(step) = earlier {
+        step
+    } else {
+        let ground = app.runs.ground(&caller, new.run_id).await?;
+        app.agent_steps.create(&caller, new, ground, claim, ANSWER_WITHIN).await?
+    };
     let location = [(header::LOCATION, format!("/v1/agent/steps/{}", step.id))];
     Ok((StatusCode::CREATED, location, Json(step)).into_response())
 }

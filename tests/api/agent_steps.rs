@@ -342,6 +342,24 @@ async fn a_step_by_itself_answers_when_it_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_step_asked_twice_with_one_key_is_done_once() {
+    let (server, _openai) = server([Turn::text("There is nothing."), Turn::text("I was asked again.")]).await;
+    let ada = server.login("ada").await;
+    let run = planned(&ada, agent("x"), json!({ "project": "p" })).await;
+    let ask = async |prompt: &str| {
+        let body = json!({ "runId": run["id"], "name": "look", "prompt": prompt });
+        let request = ada.request(reqwest::Method::POST, "/v1/agent/steps");
+        Answer::of(request.header("idempotency-key", "look-1").json(&body)).await
+    };
+    let first = ask("Look at it.").await.expect(201);
+    // Nor does the end of the run change what was answered.
+    ada.post(&format!("/v1/runs/{}/cancel", text(&run["id"])), json!({})).await.expect(200);
+    assert_eq!(ask("Look at it.").await.expect(201), first);
+    let refused = ask("Look at something else.").await.expect(422);
+    assert!(refused.to_string().contains("another body"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_goes_round_in_circles_or_on_for_too_long_is_ended() {
     let list = || Turn::call("list_files", json!({}));
     let (server, openai) = server([list(), list(), list()]).await;

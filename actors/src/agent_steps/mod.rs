@@ -38,8 +38,11 @@ use crate::{
     Error,
     caller::Caller,
     content::{self, Carries, Contents},
+    idempotency::Claim,
     kinds::{self, space},
-    kit::{Entities, Failure, Journaled, Order, machine::Actor, shared::Shared, stream::Follower},
+    kit::{
+        Attachment, Entities, Failure, Journaled, Order, machine::Actor, shared::Shared, stream::Follower,
+    },
     model_router::chat::Answer,
 };
 
@@ -102,9 +105,11 @@ impl AgentSteps {
         caller: &Caller,
         new: CreateAgentStep,
         ground: Ground,
+        claim: Option<Claim>,
         within: Duration,
     ) -> Result<Shown, Error> {
         caller.may()?;
+        let shared = self.entities.shared();
         let brief = Brief {
             name: new.name.clone(),
             prompt: new.prompt,
@@ -124,12 +129,43 @@ impl AgentSteps {
             bases: ground.bases,
             own: Some(self.contents.keep(caller.workspace, text).await?),
         };
-        let clock = &self.entities.shared().clock;
-        let id = cendriix_protocol::ids::derive(ground.run.0, clock.random());
-        let created = self.entities.create(id, &birth, Order::of(caller.actor())).await;
-        created.map_err(|failure| Error::of(failure, |refusal| Error::conflict(refusal.to_string())))?;
-        self.entities.wait(id, within, |step| step.ended().is_some()).await?;
-        self.get(caller, AgentStepId(id)).await
+        let id = cendriix_protocol::ids::derive(ground.run.0, shared.clock.random());
+        let mut order = Order::of(caller.actor());
+        if let Some(claim) = &claim {
+            let (guard, row) = claim.taken(id, shared.clock.now());
+            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
+        }
+        match self.entities.create(id, &birth, order).await {
+            Ok(_) => self.rest(caller, AgentStepId(id), within).await,
+            Err(Failure::Guard(0)) if claim.is_some() => {
+                Err(Error::conflict("a request with this Idempotency-Key goes on; ask again"))
+            }
+            Err(failure) => Err(Error::of(failure, |refusal| Error::conflict(refusal.to_string()))),
+        }
+    }
+
+    /// The step that an earlier request with the same key began, once it has ended or the time is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when that request had another body.
+    pub async fn earlier(
+        &self,
+        caller: &Caller,
+        claim: Option<&Claim>,
+        within: Duration,
+    ) -> Result<Option<Shown>, Error> {
+        let (Some(claim), shared) = (claim, self.entities.shared()) else { return Ok(None) };
+        match claim.earlier(&*shared.store, shared.clock.now()).await? {
+            Some(step) => self.rest(caller, AgentStepId(step), within).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A step once it has ended, or as it is when the time is over.
+    async fn rest(&self, caller: &Caller, id: AgentStepId, within: Duration) -> Result<Shown, Error> {
+        self.entities.wait(id.0, within, |step| step.ended().is_some()).await?;
+        self.get(caller, id).await
     }
 
     /// A step with its turns.
