@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::kit::{
     Answer, TestClient,
-    process::{Process, run},
+    process::{Process, from_environment, run},
     text,
 };
 
@@ -92,10 +92,6 @@ async fn rested(client: &TestClient, run: &str) -> Value {
     // The stream closes when the run has ended.
     why.send().await.unwrap().bytes().await.unwrap();
     client.get(&format!("/v1/runs/{run}")).await.expect(200)
-}
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use std::{path::Path, process::Command, time::Duration};
 use serde_json::Value;
 
 use crate::kit::{
-    process::{cendriix, printed, run},
+    process::{cendriix, from_environment, printed, run},
     text,
 };
 
@@ -175,10 +175,6 @@ fn a_data_directory_that_cannot_be_written_is_named() {
     let output = ran(&blocked, &["run", &ticket("word-count")]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("data directory"), "{}", said(&output));
-}
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 #[tokio::test(flavor = "multi_thread")]

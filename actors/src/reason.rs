@@ -9,6 +9,12 @@ pub struct Reason {
     pub message: String,
 }
 
+/// An error and its sources, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 impl Reason {
     /// A reason with a code for programs and a sentence for people.
     pub fn new(code: &str, message: impl Into<String>) -> Self {

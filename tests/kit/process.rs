@@ -8,6 +8,11 @@ use std::{
 
 use super::TestClient;
 
+/// A number that the environment gives, as how often to kill and with which seed.
+pub(crate) fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
 /// The command line, on a data directory.
 pub(crate) fn cendriix(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cendriix"));

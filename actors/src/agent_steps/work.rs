@@ -32,6 +32,7 @@ use crate::{
         chat::{Answer, Finish, ToolCall},
         provider,
     },
+    reason::chain,
     repositories::{Failure, Place, Repositories, WorkTree},
     runs::brief::Briefs,
     sandboxes::{Mode, Sandboxes},
@@ -82,12 +83,6 @@ impl From<Failure> for Broken {
         let code = if matches!(failure, Failure::Conflict { .. }) { "merge_conflict" } else { "repository" };
         Self(badly(StopReason::Error, code, chain(&failure)))
     }
-}
-
-/// An error and its sources, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[async_trait]

@@ -22,6 +22,7 @@ use crate::{
         chat::{Finish, Message, Request, Schema},
         provider,
     },
+    reason::chain,
     repositories::{Diff, Failure, Merge, Place, Repositories},
     sandboxes::{ExecSpec, Finished, Limits, Mode, Sandboxes},
     workflows::Compiled,
@@ -87,11 +88,6 @@ impl From<crate::sandboxes::Error> for Undone {
     fn from(error: crate::sandboxes::Error) -> Self {
         Self(Reason::new("sandbox", chain(&error)))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What a check found.

@@ -63,7 +63,7 @@ pub use self::{
     running::Running,
     spec::{Error, ExecSpec, Exit, Finished, Limits, Mode, NOT_STARTED, Output},
 };
-use crate::kit::tasks::Tasks;
+use crate::{kit::tasks::Tasks, reason::chain};
 
 /// A private `/tmp` takes a quarter of the memory, within these bounds.
 const TMP_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=1 << 30;
@@ -141,7 +141,7 @@ impl Sandboxes {
         let tree = Scratch::make(None).map_err(|error| error.to_string())?;
         let mut spec = ExecSpec::new(tree.path(), ["true"]);
         spec.limits.wall = TRIAL;
-        let running = self.exec(spec).await.map_err(|error| said(&error))?;
+        let running = self.exec(spec).await.map_err(|error| chain(&error))?;
         let Finished { stderr, exit, .. } = running.finished().await;
         drop(tokio::task::spawn_blocking(move || drop(tree)).await);
         match exit.code {
@@ -312,10 +312,4 @@ impl Wall {
             Self::Open => "no wall",
         }
     }
-}
-
-/// An error and its sources.
-pub(crate) fn said(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

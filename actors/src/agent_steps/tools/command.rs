@@ -10,7 +10,10 @@ use super::{
     arguments::RunCommand,
     kept::{Decoder, Kept},
 };
-use crate::sandboxes::{ExecSpec, Exit, Limits, NOT_STARTED, Output, Sandboxes, confine::SUBCOMMAND, said};
+use crate::{
+    reason::chain,
+    sandboxes::{ExecSpec, Exit, Limits, NOT_STARTED, Output, Sandboxes, confine::SUBCOMMAND},
+};
 
 /// A command that prints more is ended: nobody reads that, and passing it on costs the server.
 const PRINTED_MAX: u64 = 64 << 20;
@@ -51,7 +54,7 @@ pub(super) async fn run(order: Order<'_>) -> Answer {
     spec.stop = ending.clone();
     let mut running = match sandboxes.exec(spec).await {
         Ok(running) => running,
-        Err(error) => return Answer::error(format!("could not be started: {}", said(&error))),
+        Err(error) => return Answer::error(format!("could not be started: {}", chain(&error))),
     };
     let mut printed =
         Printed { kept: Kept::new(limits.output_bytes), complaint: String::new(), is_too_much: false };

@@ -28,6 +28,7 @@ use super::{
     settings::{Endpoint, Secret, Timeouts},
     sse::{EVENT_MAX, Events},
 };
+use crate::reason::chain;
 
 /// How much of a refusal is read, in bytes.
 const REFUSAL_MAX: usize = 64 << 10;
@@ -228,12 +229,6 @@ fn tell(call: &Call, text: String) {
     if let Some(deltas) = call.deltas.as_ref().filter(|_| !text.is_empty()) {
         drop(deltas.try_send(text));
     }
-}
-
-/// An error with its causes; the outermost of an HTTP client says little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[async_trait]
