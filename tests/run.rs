@@ -3,7 +3,11 @@
 //! `CENDRIIX_CRASHES` says how often a ticket is killed (10), `CENDRIIX_SEED` with which seed; a failure
 //! prints the seed.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -136,6 +140,57 @@ fn a_repository_of_ones_own_is_worked_on() {
     let output = ran(&data, &["run", &ticket("word-count"), "--approve", "--repo", &mine]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(git(&mine, &["log", "--format=%s", "main"]).contains("Write the script"));
+}
+
+/// A repository with one commit, and a run of the word-count ticket in it that waits at the merge gate.
+fn waiting_at_the_merge(home: &Path) -> (PathBuf, String) {
+    let (data, repository) = (home.join("data"), home.join("mine"));
+    std::fs::create_dir(&repository).unwrap();
+    let mine = repository.display().to_string();
+    git(&mine, &["-c", "init.defaultBranch=main", "init", "-q"]);
+    commit(&mine, "README", "one\n");
+    let waits = ran(&data, &["run", &ticket("word-count"), "--repo", &mine]);
+    assert_eq!(waits.status.code(), Some(6), "{}", said(&waits));
+    (data, mine)
+}
+
+fn commit(folder: &str, file: &str, text: &str) {
+    std::fs::write(Path::new(folder).join(file), text).unwrap();
+    git(folder, &["add", file]);
+    git(folder, &["-c", "user.name=u", "-c", "user.email=u@localhost", "commit", "-q", "-m", file]);
+}
+
+#[test]
+fn a_change_is_tested_and_approved_again_when_the_main_branch_has_moved() {
+    let home = tempfile::tempdir().unwrap();
+    let (data, mine) = waiting_at_the_merge(home.path());
+    commit(&mine, "theirs", "two\n");
+    let output = ran(&data, &["run", &ticket("word-count"), "--approve", "--repo", &mine]);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("the main branch has moved"), "{told}");
+    for twice in ["✓ testing", "? merge commit", "approved: --approve"] {
+        assert_eq!(told.matches(twice).count(), 2, "{twice} in {told}");
+    }
+    assert_eq!(git(&mine, &["show", "main:theirs"]), "two\n");
+    assert!(git(&mine, &["show", "main:test.sh"]).contains("counts one file"));
+    assert_eq!(git(&mine, &["status", "--porcelain"]), "");
+    assert!(printed(&data, &["verify"]).contains("all sound"));
+}
+
+#[test]
+fn what_contradicts_the_main_branch_is_mended_in_a_fix_step() {
+    let home = tempfile::tempdir().unwrap();
+    let (data, mine) = waiting_at_the_merge(home.path());
+    commit(&mine, "word-count.sh", "theirs\n");
+    let output = ran(&data, &["run", &ticket("word-count"), "--approve", "--repo", &mine]);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("fix-1 is to mend: the changes contradict each other in word-count.sh"), "{told}");
+    let merged = git(&mine, &["show", "main:word-count.sh"]);
+    assert!(merged.contains("usage") && !merged.contains("<<<<<<<"), "{merged}");
+    let marked = git(&mine, &["log", "--format=%h", "-S", "<<<<<<< ", "main"]);
+    assert_eq!(marked, "", "no commit of the branch has marks in it");
 }
 
 #[test]

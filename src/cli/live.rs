@@ -137,8 +137,16 @@ impl Live {
             RunEventKind::NodeRunFailed { node_id, error, .. } => {
                 format!("{} {node_id}: {}", self.paint.with(red, "✗"), plain(&error.message))
             }
-            RunEventKind::StepAdded { node_id } => format!("+ {node_id} is to mend what was found"),
+            RunEventKind::StepAdded { node_id, reason } => match reason {
+                Some(reason) => format!("+ {node_id} is to mend: {}", plain(&reason.message)),
+                None => format!("+ {node_id} is to mend what was found"),
+            },
             RunEventKind::AgentStopped { node_id, .. } => format!("- {node_id} stopped"),
+            RunEventKind::MainMoved { commit } => {
+                format!("the main branch has moved to {commit:.10}; joined with it, and tested again")
+            }
+            RunEventKind::AgentStepAsked { name, .. } => format!("+ somebody asks an agent: {}", plain(name)),
+            RunEventKind::AgentStepEnded { agent_step_id } => format!("- agent step {agent_step_id} ended"),
             RunEventKind::CommitPinned { commit, branch } => match branch {
                 Some(branch) => format!("commit {commit:.10} is on branch {branch}"),
                 None => format!("commit {commit:.10}"),

@@ -52,8 +52,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 403, description = "The caller's role is too low.", body = ErrorBody),
         (status = 404, description = "There is no such run.", body = ErrorBody),
-        (status = 409, description = "The run has ended, or has no repository; or a request with this \
-            Idempotency-Key goes on.", body = ErrorBody),
+        (status = 409, description = "The run has ended, has no repository, or 16 such steps go on; or a \
+            request with this Idempotency-Key goes on.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 415, description = "The body is not sent as JSON.", body = ErrorBody),
         (status = 422, description = "Fields are wrong.", body = ErrorBody)))]
@@ -70,8 +70,8 @@ async fn create(
     let step = if let Some(step) = earlier {
         step
     } else {
-        let ground = app.runs.ground(&caller, new.run_id).await?;
-        app.agent_steps.create(&caller, new, ground, claim, ANSWER_WITHIN).await?
+        let id = app.runs.ask_step(&caller, &new, claim).await?;
+        app.agent_steps.rest(&caller, id, ANSWER_WITHIN).await?
     };
     let location = [(header::LOCATION, format!("/v1/agent/steps/{}", step.id))];
     Ok((StatusCode::CREATED, location, Json(step)).into_response())

@@ -2,8 +2,10 @@
 
 use std::{path::Path, process::Command};
 
+use cendriix_protocol::money::MicroUsd;
 use serde_json::{Value, json};
 
+use super::runs::events;
 use crate::kit::{
     Answer, TestClient, TestServer,
     openai::{FakeOpenAi, Turn},
@@ -256,16 +258,16 @@ async fn a_repository_on_the_disk_is_worked_on_and_its_checkout_brought_along() 
     // Work of the user's own is never overwritten.
     std::fs::write(home.path().join("a.txt"), "mine\n").unwrap();
     let run = approve(&ada, &run).await;
-    assert_eq!(run["reason"]["code"], "checkout_in_the_way", "{run}");
-    assert!(text(&run["reason"]["message"]).contains("a.txt"));
+    assert_eq!(run["status"], "merge-approval", "{run}");
+    let subject = text(&run["gates"][0]["subject"]);
+    assert!(subject.contains("could not be done") && subject.contains("a.txt"), "{subject}");
     assert_eq!(std::fs::read_to_string(home.path().join("a.txt")).unwrap(), "mine\n");
 
+    // Whoever has made way approves once more, and no agent works again.
     git(home.path(), &["checkout", "-q", "a.txt"]);
-    let again = json!({ "fromStepId": "work" });
-    ada.post(&format!("/v1/runs/{}/retry", text(&run["id"])), again).await.expect(202);
-    // The script is over: the attempt fails, and says what the model said.
-    let run = rested(&ada, &run).await;
-    assert_eq!(run["status"], "failed", "{run}");
+    let run = approve(&ada, &run).await;
+    assert_eq!(run["status"], "merged", "{run}");
+    assert_eq!(std::fs::read_to_string(home.path().join("a.txt")).unwrap(), "two\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,6 +341,38 @@ async fn a_step_by_itself_answers_when_it_has_ended() {
         .map(|call| &call["result"]["isError"])
         .collect();
     assert_eq!(errors, [&json!(true), &json!(true), &json!(false)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_by_itself_is_paid_for_by_its_run_and_stopped_with_it() {
+    let openai = FakeOpenAi::start([Turn::text("It is small."), Turn::Held("It is late.".into())]).await;
+    let server = TestServer::start_with(|config| {
+        openai.configure(config, &["m"]);
+        config.models.openai.models[0].usd_per_mtok_in = Some(MicroUsd(1_000_000_000));
+    })
+    .await;
+    let ada = server.login("ada").await;
+    let run = planned(&ada, agent("x"), json!({ "project": "p" })).await;
+    let (id, path) = (text(&run["id"]), format!("/v1/runs/{}", text(&run["id"])));
+    let step = alone(&ada, &run, json!({})).await.expect(201);
+    events(&ada, &id, 0, |name| name == "AGENT_STEP_ENDED").await;
+    let run = ada.get(&path).await.expect(200);
+    assert!(run["costUsd"].as_f64().unwrap() > 0.0, "{run}");
+    assert_eq!(run["costUsd"], step["costUsd"]);
+
+    let held = async {
+        let step = alone(&ada, &run, json!({ "name": "late" })).await.expect(201);
+        assert_eq!(step["stopReason"], "cancelled", "{step}");
+    };
+    let cancelled = async {
+        openai.arrived(2).await;
+        ada.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+    };
+    tokio::join!(held, cancelled);
+    let steps = ada.get(&format!("/v1/agent/runs/{id}/steps")).await.expect(200);
+    assert_eq!(steps["steps"][1]["status"], "cancelled", "{steps}");
+    let refused = alone(&ada, &run, json!({})).await.expect(409);
+    assert_eq!(refused["currentStatus"], "cancelled", "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

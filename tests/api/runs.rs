@@ -13,7 +13,7 @@ async fn planned(client: &TestClient, definition: Value) -> String {
 }
 
 /// Reads events until the stream closes, or `enough` says so; each as `name data`.
-async fn events(
+pub(super) async fn events(
     client: &TestClient,
     run: &str,
     after: u64,

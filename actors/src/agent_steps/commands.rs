@@ -52,7 +52,7 @@ pub struct Birth {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Its work tree and its task are ready.
-    Prepared { base: CommitId, brief: Payload, name: String, policy: Policy },
+    Prepared { base: CommitId, conflicts: Vec<String>, brief: Payload, name: String, policy: Policy },
     /// The model answered.
     Thought { turn: u32, answer: Payload, calls: u32, likeness: u64, end: Option<End>, spent: Vec<Spent> },
     /// Its calls were made.
@@ -82,11 +82,40 @@ pub struct End {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     Created(Box<Created>),
-    Prepared { base: CommitId, brief: Payload, name: String, policy: Policy, at: Timestamp },
-    Thought { turn: u32, answer: Payload, calls: u32, likeness: u64, spent: Vec<Spent>, at: Timestamp },
-    Acted { turn: u32, results: Payload, calls: Vec<Called>, likeness: u64, commit: CommitId, at: Timestamp },
-    CancelRequested { at: Timestamp },
-    Ended { end: End, spent: Vec<Spent>, at: Timestamp },
+    /// `conflicts`: the files in which what it begins from contradicts itself.
+    Prepared {
+        base: CommitId,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        conflicts: Vec<String>,
+        brief: Payload,
+        name: String,
+        policy: Policy,
+        at: Timestamp,
+    },
+    Thought {
+        turn: u32,
+        answer: Payload,
+        calls: u32,
+        likeness: u64,
+        spent: Vec<Spent>,
+        at: Timestamp,
+    },
+    Acted {
+        turn: u32,
+        results: Payload,
+        calls: Vec<Called>,
+        likeness: u64,
+        commit: CommitId,
+        at: Timestamp,
+    },
+    CancelRequested {
+        at: Timestamp,
+    },
+    Ended {
+        end: End,
+        spent: Vec<Spent>,
+        at: Timestamp,
+    },
 }
 
 /// The founding event.

@@ -1,5 +1,7 @@
 //! What a model is told: its part, its task, and what was said and done so far.
 
+use std::fmt::Write as _;
+
 use cendriix_protocol::agent_steps::StepPolicy;
 use cendriix_protocol::model_router::TaskType;
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,23 @@ impl Brief {
             tool_timeout_ms: asked.tool_timeout_ms.unwrap_or(120_000),
             task_type: asked.task_type.unwrap_or(TaskType::CodeGeneration),
             contained,
+        }
+    }
+
+    /// Tells of files in which what the step begins from contradicts itself.
+    pub(super) fn tell_of(&mut self, conflicts: &[String]) {
+        if conflicts.is_empty() {
+            return;
+        }
+        self.prompt.push_str(
+            "\n\n## Changes that contradict each other\n\n\
+             This begins from changes that were made side by side and contradict each other in the files \
+             below. Where both changed the same lines of a text, both sides stand there between `<<<<<<<`, \
+             `=======` and `>>>>>>>`; of any other file one side is there. Mend them first, so that what each \
+             side wanted is kept, and leave no such marks.\n\n",
+        );
+        for path in conflicts {
+            writeln!(self.prompt, "- `{path}`").ok();
         }
     }
 

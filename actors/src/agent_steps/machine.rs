@@ -97,7 +97,7 @@ impl Machine for AgentStep {
     }
 
     fn awaited_by(&self) -> Option<Key> {
-        self.node.is_some().then_some(Key { kind: kinds::RUN, id: self.run.0 })
+        Some(Key { kind: kinds::RUN, id: self.run.0 })
     }
 }
 

@@ -40,9 +40,7 @@ use crate::{
     content::{self, Carries, Contents},
     idempotency::Claim,
     kinds::{self, space},
-    kit::{
-        Attachment, Entities, Failure, Journaled, Order, machine::Actor, shared::Shared, stream::Follower,
-    },
+    kit::{Entities, Failure, Journaled, Order, machine::Actor, shared::Shared, stream::Follower},
     model_router::chat::Answer,
 };
 
@@ -57,6 +55,18 @@ pub struct AgentSteps {
     entities: Entities<AgentStep>,
     contents: Contents,
     live: Live,
+}
+
+/// What an agent is to do that is asked for by itself.
+pub fn brief_of(new: &CreateAgentStep) -> Brief {
+    Brief {
+        name: new.name.clone(),
+        prompt: new.prompt.clone(),
+        system: new.system_prompt.clone(),
+        agent: "dev".to_owned(),
+        model: new.model.clone(),
+        policy: new.policy.clone(),
+    }
 }
 
 /// How a step ended.
@@ -74,13 +84,12 @@ pub struct Outcome {
     pub cost: MicroUsd,
 }
 
-/// Where a step that somebody asks for by itself belongs.
-#[derive(Clone, Debug)]
-pub struct Ground {
-    pub run: RunId,
-    pub attempt: u32,
-    pub source: state::Source,
-    pub bases: Vec<CommitId>,
+impl Outcome {
+    /// The end of a step of which nothing is known but why.
+    pub fn lost(reason: Reason) -> Self {
+        let (text, cost) = (String::new(), MicroUsd(0));
+        Self { reason: Some(reason), cancelled: false, text, commit: None, cost }
+    }
 }
 
 impl AgentSteps {
@@ -93,55 +102,6 @@ impl AgentSteps {
         let (contents, live) = (world.contents.clone(), world.live.clone());
         let entities = Entities::start(shared.clone(), Arc::new(world)).await?;
         Ok(Self { entities, contents, live })
-    }
-
-    /// Has an agent do one thing on the repository of a run, and waits for it, at most `within`.
-    ///
-    /// # Errors
-    ///
-    /// When a field is wrong or the caller may not.
-    pub async fn create(
-        &self,
-        caller: &Caller,
-        new: CreateAgentStep,
-        ground: Ground,
-        claim: Option<Claim>,
-        within: Duration,
-    ) -> Result<Shown, Error> {
-        caller.may()?;
-        let shared = self.entities.shared();
-        let brief = Brief {
-            name: new.name.clone(),
-            prompt: new.prompt,
-            system: new.system_prompt,
-            agent: "dev".to_owned(),
-            model: new.model,
-            policy: new.policy,
-        };
-        let text = serde_json::to_string(&brief).unwrap_or_default();
-        let birth = Birth {
-            run: ground.run,
-            workspace: caller.workspace,
-            node: None,
-            attempt: ground.attempt,
-            name: new.name,
-            source: ground.source,
-            bases: ground.bases,
-            own: Some(self.contents.keep(caller.workspace, text).await?),
-        };
-        let id = cendriix_protocol::ids::derive(ground.run.0, shared.clock.random());
-        let mut order = Order::of(caller.actor());
-        if let Some(claim) = &claim {
-            let (guard, row) = claim.taken(id, shared.clock.now());
-            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
-        }
-        match self.entities.create(id, &birth, order).await {
-            Ok(_) => self.rest(caller, AgentStepId(id), within).await,
-            Err(Failure::Guard(0)) if claim.is_some() => {
-                Err(Error::conflict("a request with this Idempotency-Key goes on; ask again"))
-            }
-            Err(failure) => Err(Error::of(failure, |refusal| Error::conflict(refusal.to_string()))),
-        }
     }
 
     /// The step that an earlier request with the same key began, once it has ended or the time is over.
@@ -163,7 +123,11 @@ impl AgentSteps {
     }
 
     /// A step once it has ended, or as it is when the time is over.
-    async fn rest(&self, caller: &Caller, id: AgentStepId, within: Duration) -> Result<Shown, Error> {
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or not the caller's.
+    pub async fn rest(&self, caller: &Caller, id: AgentStepId, within: Duration) -> Result<Shown, Error> {
         self.entities.wait(id.0, within, |step| step.ended().is_some()).await?;
         self.get(caller, id).await
     }

@@ -76,6 +76,9 @@ pub enum Status {
 pub struct Task {
     /// The commit that its tree began from.
     pub base: CommitId,
+    /// The files in which that commit contradicts itself, and which it has to mend.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
     pub brief: Content,
     pub policy: Policy,
 }
@@ -150,9 +153,10 @@ impl AgentStep {
             (Status::Ended { .. }, Command::Cancel) => Err(Refusal::Ended),
             (_, Command::Cancel) if self.cancel_requested => Ok(Vec::new()),
             (_, Command::Cancel) => Ok(vec![Event::CancelRequested { at }]),
-            (Status::Preparing, Command::Prepared { base, brief, name, policy }) => {
+            (Status::Preparing, Command::Prepared { base, conflicts, brief, name, policy }) => {
                 let (base, brief, name) = (base.clone(), brief.clone(), name.clone());
-                let prepared = Event::Prepared { base, brief, name, policy: *policy, at };
+                let (conflicts, policy) = (conflicts.clone(), *policy);
+                let prepared = Event::Prepared { base, conflicts, brief, name, policy, at };
                 Ok(self.then(prepared, |_| None, at))
             }
             (Status::Thinking, Command::Thought { turn, answer, calls, likeness, end, spent }) => {
@@ -229,8 +233,9 @@ impl AgentStep {
         self.seq = seq;
         match event {
             Event::Created(_) => (),
-            Event::Prepared { base, brief, name, policy, at } => {
-                self.task = Some(Task { base: base.clone(), brief: brief.at(seq), policy: *policy });
+            Event::Prepared { base, conflicts, brief, name, policy, at } => {
+                let (base, conflicts) = (base.clone(), conflicts.clone());
+                self.task = Some(Task { base, conflicts, brief: brief.at(seq), policy: *policy });
                 self.name.clone_from(name);
                 self.status = Status::Thinking;
                 self.updated_at = *at;

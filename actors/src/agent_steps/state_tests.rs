@@ -93,7 +93,13 @@ fn command(line: &str, turn: u32) -> Command {
     match line {
         "prepared" => {
             let (base, brief) = (commit(1), content());
-            Command::Prepared { base, brief, name: "Build it".into(), policy: policy() }
+            Command::Prepared {
+                base,
+                conflicts: Vec::new(),
+                brief,
+                name: "Build it".into(),
+                policy: policy(),
+            }
         }
         "calls" => thought(turn, 1, 10, u64::from(turn)),
         "calls much" => thought(turn, 1, 100, u64::from(turn)),
@@ -179,7 +185,13 @@ fn the_same_calls_with_the_same_results_three_times_are_a_loop() {
     let mut step = rebuilt(&AgentStep::create(&birth(), AgentStepId(Uuid::from_u128(4)), &given()));
     let roomy = Policy { turns: 50, ..policy() };
     let (base, brief) = (commit(1), content());
-    let mut said = vec![Command::Prepared { base, brief, name: "Build it".into(), policy: roomy }];
+    let mut said = vec![Command::Prepared {
+        base,
+        conflicts: Vec::new(),
+        brief,
+        name: "Build it".into(),
+        policy: roomy,
+    }];
     said.extend((1..=3).flat_map(|turn| [thought(turn, 1, 1, 0), acted(turn, 42)]));
     for command in said {
         for event in step.decide(&command, &given()).unwrap() {
@@ -231,7 +243,14 @@ fn every_event() -> Vec<Event> {
     let mut events = created;
     events.extend(AgentStep::create(&birth(), AgentStepId(Uuid::from_u128(4)), &given()));
     let (base, brief) = (commit(1), content());
-    events.push(Event::Prepared { base, brief, name: "Build it".into(), policy: policy(), at });
+    events.push(Event::Prepared {
+        base,
+        conflicts: Vec::new(),
+        brief,
+        name: "Build it".into(),
+        policy: policy(),
+        at,
+    });
     events.push(Event::Thought { turn: 1, answer: content(), calls: 1, likeness: 5, spent: spent(3), at });
     let calls = vec![Called { name: "read_file".into(), is_error: true }];
     events.push(Event::Acted { turn: 1, results: content(), calls, likeness: 6, commit: commit(2), at });
@@ -257,6 +276,14 @@ fn every_event() -> Vec<Event> {
 fn steps_and_their_events_are_written_and_read_as_ever() {
     let journaled = Journaled { command: None, at: BEGAN, by: Actor::System, events: every_event() };
     golden::holds::<Journaled<Event>>("agent-step-events", &journaled);
+    let conflicts = vec!["src/a.rs".to_owned()];
+    let (base, brief, name, policy, at) = (commit(1), content(), "Join".to_owned(), policy(), BEGAN);
+    let mut joining = rebuilt(&every_event()[1..2]);
+    let prepared = Command::Prepared { base, conflicts, brief, name, policy };
+    let events = joining.decide(&prepared, &Given { at, ..given() }).unwrap();
+    joining.apply(joining.seq + 1, &events[0]);
+    golden::holds::<Journaled<Event>>("agent-step-conflicts", &Journaled { events, ..journaled });
+    golden::holds::<AgentStep>("agent-step-joining", &joining);
     let mut step = rebuilt(&every_event()[1..2]);
     let mut steps = vec![step.clone()];
     for line in ["prepared", "calls", "acts", "cancel", "breaks"] {

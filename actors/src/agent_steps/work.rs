@@ -118,14 +118,15 @@ impl AgentWorld {
     }
 
     async fn prepare(&self, step: &AgentStep) -> Result<Command, Broken> {
-        let brief = self.brief(step).await?;
+        let mut brief = self.brief(step).await?;
         let tree = self.repositories.tree(&step.source, Self::place(step)?, &step.bases).await?;
-        let base = tree.base().clone();
+        let (base, conflicts) = (tree.base().clone(), tree.conflicts().to_vec());
+        brief.tell_of(&conflicts);
         self.adopt(&tree).await?;
         self.trees.insert(step.id.0, (tree, base.clone()));
         let (name, policy) = (brief.name.clone(), brief.policy(self.mode == Mode::Local));
         let brief = self.contents.keep(step.workspace, json(&brief)).await?;
-        Ok(Command::Prepared { base, brief, name, policy })
+        Ok(Command::Prepared { base, conflicts, brief, name, policy })
     }
 
     async fn brief(&self, step: &AgentStep) -> Result<Brief, Error> {
@@ -186,11 +187,28 @@ impl AgentWorld {
                 return Ok(Command::Broke { turn, end, spent });
             }
         };
-        let end = end(&asked);
+        let end = match end(&asked) {
+            Some(end) if end.reason.is_none() => Some(self.unmended(step).await?.unwrap_or(end)),
+            end => end,
+        };
         let calls =
             if end.is_some() { 0 } else { u32::try_from(asked.answer.calls.len()).unwrap_or(u32::MAX) };
         let likeness = alike(asked.answer.calls.iter().map(|call| (&call.name, &call.arguments)));
         Ok(Command::Thought { turn, answer, calls, likeness, end, spent })
+    }
+
+    /// The end of a step that says it is done and has left marks of a conflict.
+    async fn unmended(&self, step: &AgentStep) -> Result<Option<End>, Broken> {
+        let Some(task) = step.task.as_ref().filter(|task| !task.conflicts.is_empty()) else {
+            return Ok(None);
+        };
+        let commit = step.reached().unwrap_or(&task.base);
+        let left = self.repositories.marks_left(&step.source, commit, &task.conflicts).await?;
+        let said = || {
+            let files = left.join(", ");
+            format!("changes contradict each other in {files}, and the marks between them are left there")
+        };
+        Ok((!left.is_empty()).then(|| badly(StopReason::Error, "merge_conflict", said())))
     }
 
     async fn act(&self, step: &AgentStep, turn: u32, token: &CancellationToken) -> Result<Command, Broken> {
@@ -271,7 +289,8 @@ impl AgentWorld {
         {
             return Ok((tree, at));
         }
-        let tree = self.repositories.tree_at(&step.source, Self::place(step)?, &task.base, &at).await?;
+        let (place, conflicts) = (Self::place(step)?, &task.conflicts);
+        let tree = self.repositories.tree_at(&step.source, place, &task.base, conflicts, &at).await?;
         self.adopt(&tree).await?;
         Ok((tree, at))
     }

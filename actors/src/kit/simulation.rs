@@ -26,7 +26,7 @@ use cendriix_persistence::{
 };
 use cendriix_protocol::{
     agent_steps::StopReason,
-    ids::{UserId, WorkflowId, WorkspaceId},
+    ids::{self, AgentStepId, UserId, WorkflowId, WorkspaceId},
     model_router::TaskType,
     money::MicroUsd,
     time::Timestamp,
@@ -52,8 +52,8 @@ use crate::{
     kinds,
     metering::ledger::Outcome,
     runs::state::{
-        Activity, Birth, Command, Course, Event, Payload, Plan, Reason, Repository, Resolution, Run, Source,
-        Step, StepKind, Work, WorkKey,
+        Activity, Birth, Command, CommitId, Course, Event, Mend, Payload, Plan, Reason, Repository,
+        Resolution, Run, Seen, Source, Step, StepKind, Work, WorkKey, effect,
     },
 };
 
@@ -117,9 +117,10 @@ impl Stage {
 #[async_trait]
 impl World<Run> for Stage {
     async fn perform(&self, task: Task<Run>) -> Option<Command> {
-        if let Work::Perform { activity, attempt } = task.work {
-            assert_eq!(task.intent.is_some(), activity.is_irrevocable());
-            if activity.is_irrevocable() {
+        if let Work::Perform { activity, attempt, .. } = task.work {
+            let is_irrevocable = effect(task.work) == Effect::Irrevocable;
+            assert_eq!(task.intent.is_some(), is_irrevocable);
+            if is_irrevocable {
                 *self.effects.lock().unwrap().entry((task.id, activity, attempt)).or_default() += 1;
             }
         }
@@ -142,27 +143,51 @@ impl World<Run> for Stage {
             }
             Work::Evaluate { step, attempt } => succeeded(step, attempt, MicroUsd(0)),
             Work::AwaitStep { step, attempt } => return self.outcome(&task.state, step, attempt).await,
+            Work::AwaitAsked { id } => Command::AskedEnded { id, cost: self.cost(id).await? },
             Work::Look { attempt } => {
-                let happened = (roll < 12).then_some(roll < 7);
-                Command::Looked { attempt, happened }
+                let seen = match roll {
+                    0..7 => Seen::Merged(commit(roll)),
+                    7..12 => Seen::NotMerged,
+                    _ => Seen::Nothing,
+                };
+                Command::Looked { attempt, seen }
             }
             Work::EndStep { step, attempt } => self.end(&task, step, attempt).await?,
-            Work::Perform { activity: activity @ (Activity::Test | Activity::Review), attempt }
-                if roll < 8 =>
-            {
-                let (summary, report) = ("looked at".into(), Payload::Inline("{}".into()));
-                let (passed, fixable, spent) = (roll > 5, roll > 4, Vec::new());
-                Command::Checked { activity, attempt, passed, fixable, summary, report, spent }
+            Work::EndAsked { id } => {
+                self.stop(id.0).await;
+                Command::AskedEnded { id, cost: self.cost(id).await.unwrap_or(MicroUsd(0)) }
             }
-            Work::Perform { activity, attempt } if roll < 4 => {
-                Command::Undone { activity, attempt, reason: reason(), fixable: roll < 3 }
-            }
-            Work::Perform { activity, attempt } => {
-                let commit = (roll > 4).then(|| format!("commit of {attempt}"));
-                Command::Done { activity, attempt, commit, branch: None }
-            }
+            Work::Perform { activity, attempt, .. } => delivered(activity, attempt, roll),
         })
     }
+}
+
+/// What comes of an activity.
+fn delivered(activity: Activity, attempt: u32, roll: u32) -> Command {
+    let mend = match roll {
+        0..3 => Mend::Agent,
+        3..6 => Mend::Person,
+        _ => Mend::Nobody,
+    };
+    if matches!(activity, Activity::Test | Activity::Review) && roll < 8 {
+        let (summary, report) = ("looked at".into(), Payload::Inline("{}".into()));
+        let (passed, spent) = (roll > 5, Vec::new());
+        return Command::Checked { activity, attempt, passed, mend, summary, report, spent };
+    }
+    let may_move = matches!(activity, Activity::OpenPullRequest | Activity::Merge);
+    if may_move && roll > 12 {
+        return Command::MainMoved { activity, attempt, main: commit(roll) };
+    }
+    if roll < 4 {
+        let reason = Reason::new("broken", "it broke");
+        return Command::Undone { activity, attempt, reason, mend };
+    }
+    let commit = (roll > 4).then(|| format!("commit of {attempt}"));
+    Command::Done { activity, attempt, commit, branch: None }
+}
+
+fn commit(roll: u32) -> CommitId {
+    format!("4b825dc642cb6eb9a060e54bf8d69288fbee49{roll:02}").parse().unwrap()
 }
 
 fn succeeded(step: u32, attempt: u32, cost: MicroUsd) -> Command {
@@ -182,9 +207,7 @@ impl Stage {
 
     async fn end(&self, task: &Task<Run>, step: u32, attempt: u32) -> Option<Command> {
         let id = task.state.agent_step(step, attempt).0;
-        let agents = self.agents.get()?;
-        agents.command(id, agent_steps::state::Command::Cancel, Order::of(Actor::System)).await.ok();
-        agents.wait(id, Duration::from_secs(30), |step| step.ended().is_some()).await.ok();
+        self.stop(id).await;
         let told = self.outcome(&task.state, step, attempt).await;
         match (task.key, told) {
             (WorkKey::Ending { .. }, _) => Some(Command::StepEnded { step, attempt, cost: MicroUsd(0) }),
@@ -194,6 +217,20 @@ impl Stage {
                 Some(Command::StepFailed { step, attempt, reason, cost: MicroUsd(0) })
             }
         }
+    }
+}
+
+impl Stage {
+    async fn stop(&self, agent: Uuid) {
+        let Some(agents) = self.agents.get() else { return };
+        agents.command(agent, agent_steps::state::Command::Cancel, Order::of(Actor::System)).await.ok();
+        agents.wait(agent, Duration::from_secs(30), |step| step.ended().is_some()).await.ok();
+    }
+
+    /// What an agent has cost, once it has ended.
+    async fn cost(&self, agent: AgentStepId) -> Option<MicroUsd> {
+        let step = self.agents.get()?.show(agent.0).await.ok()??;
+        step.machine.ended().map(|_| step.machine.cost)
     }
 }
 
@@ -218,7 +255,7 @@ impl World<AgentStep> for Agents {
             resume_unwind(Box::new("a mistake"));
         }
         let content = || Payload::Inline("{}".into());
-        let commit = || "4b825dc642cb6eb9a060e54bf8d69288fbee4904".parse().unwrap();
+        let commit = || commit(4);
         let turn = task.state.turn();
         let spent = vec![Spent {
             call: Uuid::from_u128(task.id.as_u128() ^ u128::from(turn)),
@@ -246,7 +283,8 @@ impl World<AgentStep> for Agents {
                     task_type: TaskType::General,
                     contained: roll > 3,
                 };
-                Command::Prepared { base: commit(), brief: content(), name: "a".into(), policy }
+                let (base, conflicts) = (commit(), Vec::new());
+                Command::Prepared { base, conflicts, brief: content(), name: "a".into(), policy }
             }
             Work::Think { turn } => {
                 let end = (roll < 8).then(agent_steps::state::End::well);
@@ -417,6 +455,7 @@ fn wish(chance: &mut fastrand::Rng, outside: &Outside, clock: &Clock) -> Asking 
         let what = What::Create(Box::new(birth(chance)));
         return Asking { run: clock.id(), id, what, tries: 0 };
     }
+    let run = runs[chance.usize(..runs.len())];
     let role = if chance.u32(..8) == 0 { Role::Viewer } else { Role::Admin };
     let resolution = if chance.bool() { Resolution::Happened } else { Resolution::Repeat };
     let command = match chance.u32(..16) {
@@ -424,9 +463,12 @@ fn wish(chance: &mut fastrand::Rng, outside: &Outside, clock: &Clock) -> Asking 
         1 => Command::Reject { gate: None, reason: None, role },
         2..=4 => Command::Retry { from: chance.bool().then(|| "s0".to_owned()), repository: None },
         5 | 6 => Command::Advance,
+        7 => {
+            let id = AgentStepId(ids::derive(run, chance.u128(..)));
+            Command::AskStep { id, name: "aside".into(), brief: Payload::Inline("{}".into()) }
+        }
         _ => Command::Approve { gate: None, note: None, resolution: Some(resolution), role },
     };
-    let run = runs[chance.usize(..runs.len())];
     Asking { run, id, what: What::Command(command), tries: 0 }
 }
 
@@ -459,6 +501,7 @@ fn birth(chance: &mut fastrand::Rng) -> Birth {
             deploy_gate: chance.bool(),
             verify: chance.bool(),
             watch_every_ms: chance.bool().then_some(3_000),
+            uncontained: chance.u32(..4) == 0,
         },
         plan: Arc::new(plan),
         advancing: often(chance),
@@ -469,6 +512,7 @@ fn birth(chance: &mut fastrand::Rng) -> Birth {
             },
             project: None,
             base: None,
+            main: None,
         }),
         model: None,
         planned: None,
@@ -508,8 +552,9 @@ async fn settle(outside: &Outside, seed: u64, at: Timestamp) {
     join_all((0..outside.clients.len()).map(|place| node.serve(outside, place, false))).await;
     let runs = outside.runs.lock().unwrap().clone();
     for run in &runs {
-        let shown = node.runs.wait(*run, Duration::from_mins(10), Run::rests).await.unwrap().unwrap();
-        assert!(shown.machine.rests(), "run {run} does not come to rest: {:?}", shown.machine.work());
+        let is_still = |run: &Run| run.rests() && run.asked.is_empty() && run.ending.is_empty();
+        let shown = node.runs.wait(*run, Duration::from_mins(10), is_still).await.unwrap().unwrap();
+        assert!(is_still(&shown.machine), "run {run} does not come to rest: {:?}", shown.machine.work());
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let store = node.store.sound();

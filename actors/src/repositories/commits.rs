@@ -1,4 +1,4 @@
-//! Commits: found, written and joined, without a checkout.
+//! Commits: found, written and merged, without a checkout.
 //!
 //! **Invariant:** the same content, parents, message and instant give the same commit, so work that is
 //! repeated after a crash arrives where it was.
@@ -73,29 +73,4 @@ pub(super) fn both<'r>(
     } else {
         Ok(Err(conflicts))
     }
-}
-
-/// Joins commits in the order given; one that holds the others already is the answer itself.
-pub(super) fn join(repo: &Repository, bases: &[CommitId]) -> Result<Oid, Failure> {
-    let [first, others @ ..] = bases else {
-        return Err(Failure::Refused("there is no commit to join".to_owned()));
-    };
-    let mut joined = find(repo, first)?;
-    for other in others {
-        let other = find(repo, other)?;
-        if contains(repo, joined.id(), other.id())? {
-            continue;
-        }
-        if contains(repo, other.id(), joined.id())? {
-            joined = other;
-            continue;
-        }
-        let tree = both(repo, &joined, &other)?.map_err(|paths| Failure::Conflict { paths })?;
-        // The later of the two instants: no clock takes part, so that the join is the same each time.
-        let seconds = joined.time().seconds().max(other.time().seconds());
-        let at = Timestamp(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000));
-        let message = format!("Join {:.10} and {:.10}", joined.id(), other.id());
-        joined = repo.find_commit(write(repo, &tree, &[&joined, &other], &message, at)?)?;
-    }
-    Ok(joined.id())
 }

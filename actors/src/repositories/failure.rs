@@ -22,9 +22,9 @@ pub enum Failure {
     /// What is to be joined changes the same places in different ways.
     #[error("the changes contradict each other in {}", some(.paths))]
     Conflict { paths: Vec<String> },
-    /// The main branch has moved since it was looked at, and contradicts what is to be merged.
-    #[error("the main branch has moved meanwhile, and contradicts this change in {}", some(.conflicts))]
-    MainMoved { conflicts: Vec<String> },
+    /// The main branch is not where it was when the change was made for it.
+    #[error("the main branch has moved to {main} meanwhile")]
+    MainMoved { main: CommitId },
     /// The branch is checked out with changes that are in no commit.
     #[error("{branch} is checked out with uncommitted changes: {}; commit or stash them first", some(.files))]
     Dirty { branch: String, files: Vec<String> },

@@ -20,6 +20,8 @@ pub struct Merge {
 
 /// Merges, once: a lost race is for the caller to repeat. What is merged already stays as it is.
 ///
+/// What is merged was made for the main branch as it was expected, and is merged into nothing else.
+///
 /// The merge is a commit of its own also where the branch could simply be moved forward, so that the run
 /// stays visible.
 pub(super) fn merge(home: &Home, repo: &Repository, wanted: &Merge) -> Result<Oid, Failure> {
@@ -29,16 +31,13 @@ pub(super) fn merge(home: &Home, repo: &Repository, wanted: &Merge) -> Result<Oi
     let merged = match main {
         None => commit.id(),
         Some(main) if commits::contains(repo, main, commit.id())? => return Ok(main),
+        Some(main) if wanted.expected_main != Some(main.into()) => {
+            return Err(Failure::MainMoved { main: main.into() });
+        }
         Some(main) => {
-            let has_moved = wanted.expected_main != Some(main.into());
             let main = repo.find_commit(main)?;
-            let tree = commits::both(repo, &main, &commit)?.map_err(|conflicts| {
-                if has_moved {
-                    Failure::MainMoved { conflicts }
-                } else {
-                    Failure::Conflict { paths: conflicts }
-                }
-            })?;
+            let tree = commits::both(repo, &main, &commit)?;
+            let tree = tree.map_err(|paths| Failure::Conflict { paths })?;
             commits::write(repo, &tree, &[&main, &commit], &wanted.message, wanted.at)?
         }
     };
@@ -46,11 +45,19 @@ pub(super) fn merge(home: &Home, repo: &Repository, wanted: &Merge) -> Result<Oi
     Ok(merged)
 }
 
-/// Whether a commit is part of the main branch.
-pub(super) fn contains(repo: &Repository, commit: &CommitId) -> Result<bool, Failure> {
+/// The commit with which another one became part of the main branch; none when it is not part of it.
+pub(super) fn merged_as(repo: &Repository, commit: &CommitId) -> Result<Option<Oid>, Failure> {
     let commit = commits::find(repo, commit)?.id();
-    match commits::tip(repo, &default_branch(repo)?)? {
-        None => Ok(false),
-        Some(main) => Ok(commits::contains(repo, main, commit)?),
+    let Some(main) = commits::tip(repo, &default_branch(repo)?)? else { return Ok(None) };
+    if !commits::contains(repo, main, commit)? {
+        return Ok(None);
     }
+    let mut merged = main;
+    while let Some(before) = repo.find_commit(merged)?.parent_ids().next() {
+        if !commits::contains(repo, before, commit)? {
+            break;
+        }
+        merged = before;
+    }
+    Ok(Some(merged))
 }

@@ -20,6 +20,7 @@ mod failure;
 mod hidden;
 mod home;
 mod ignored;
+mod joins;
 mod merge;
 mod names;
 mod read;
@@ -130,16 +131,18 @@ impl Repositories {
     }
 
     /// A work tree for an attempt: one base, several joined in the order given, or none for the empty tree.
+    /// Where they contradict each other, [`WorkTree::conflicts`] says so.
     ///
     /// # Errors
     ///
-    /// [`Failure::Conflict`] when the bases contradict each other.
+    /// When a commit is not there, or the disk refuses.
     pub async fn tree(&self, source: &Source, place: Place, bases: &[CommitId]) -> Result<WorkTree, Failure> {
         let (repositories, source, bases) = (self.clone(), source.clone(), bases.to_vec());
         blocking(move || trees::plant(repositories, source, place, &bases)).await
     }
 
-    /// The work tree of an attempt as it was at one of its checkpoints; it still began from `base`.
+    /// The work tree of an attempt as it was at one of its checkpoints; it still began from `base`, with its
+    /// `conflicts`.
     ///
     /// # Errors
     ///
@@ -149,10 +152,11 @@ impl Repositories {
         source: &Source,
         place: Place,
         base: &CommitId,
+        conflicts: &[String],
         at: &CommitId,
     ) -> Result<WorkTree, Failure> {
         let (repositories, source) = (self.clone(), source.clone());
-        let (base, at) = (base.clone(), at.clone());
+        let (base, at) = ((base.clone(), conflicts.to_vec()), at.clone());
         blocking(move || trees::replant(repositories, source, place, base, &at)).await
     }
 
@@ -192,7 +196,22 @@ impl Repositories {
     /// [`Failure::Conflict`] when they contradict each other.
     pub async fn join(&self, source: &Source, bases: &[CommitId]) -> Result<CommitId, Failure> {
         let bases = bases.to_vec();
-        self.reading(source, move |repo| Ok(commits::join(repo, &bases)?.into())).await
+        self.reading(source, move |repo| Ok(joins::join(repo, &bases)?.into())).await
+    }
+
+    /// Those of the files of a commit in which marks of a conflict are left.
+    ///
+    /// # Errors
+    ///
+    /// When the commit is not there.
+    pub async fn marks_left(
+        &self,
+        source: &Source,
+        commit: &CommitId,
+        paths: &[String],
+    ) -> Result<Vec<String>, Failure> {
+        let (commit, paths) = (commit.clone(), paths.to_vec());
+        self.reading(source, move |repo| joins::marks_left(repo, &commit, &paths)).await
     }
 
     /// The commit without files that work begins from where nothing is; the same for a run each time.
@@ -270,14 +289,15 @@ impl Repositories {
         self.home.path(source)
     }
 
-    /// Whether a commit is part of the main branch: whether an interrupted merge has happened.
+    /// The commit with which another one became part of the main branch: whether, and as what, an interrupted
+    /// merge happened.
     ///
     /// # Errors
     ///
     /// When the commit is not there.
-    pub async fn contains(&self, source: &Source, commit: &CommitId) -> Result<bool, Failure> {
+    pub async fn merged_as(&self, source: &Source, commit: &CommitId) -> Result<Option<CommitId>, Failure> {
         let commit = commit.clone();
-        self.reading(source, move |repo| merge::contains(repo, &commit)).await
+        self.reading(source, move |repo| Ok(merge::merged_as(repo, &commit)?.map(CommitId::from))).await
     }
 
     /// Removes the checkpoints and work trees of a run; the branch that shows it stays.

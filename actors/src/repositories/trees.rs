@@ -11,7 +11,11 @@ use cendriix_protocol::{ids, time::Timestamp};
 use git2::Repository;
 
 use super::{
-    CommitId, Failure, Place, Repositories, Source, blocking, commits, failure::io, hidden, read, write,
+    CommitId, Failure, Place, Repositories, Source, blocking, commits,
+    failure::io,
+    hidden,
+    joins::{self, Joined},
+    read, write,
 };
 
 /// A work tree.
@@ -22,6 +26,7 @@ pub struct WorkTree {
     place: Place,
     path: PathBuf,
     base: CommitId,
+    conflicts: Vec<String>,
 }
 
 /// What a work tree held at a moment.
@@ -44,6 +49,12 @@ impl WorkTree {
         &self.base
     }
 
+    /// The files in which what it began from contradicts itself: texts with both sides between marks, and
+    /// one side of anything else.
+    pub fn conflicts(&self) -> &[String] {
+        &self.conflicts
+    }
+
     /// Makes it exactly its base again; nothing that was added stays, ignored files neither.
     ///
     /// # Errors
@@ -60,7 +71,8 @@ impl WorkTree {
         .await
     }
 
-    /// Keeps what it holds as a commit on top of its base, under the hidden reference of its place.
+    /// Keeps what it holds as a commit on top of its base, under the hidden reference of its place. A base
+    /// that contradicts itself is replaced by the commit, so that no marks stay in the history.
     ///
     /// # Errors
     ///
@@ -75,8 +87,12 @@ impl WorkTree {
             let (id, notes) = read::folder(&repo, &tree.path, &base.tree()?)?;
             let commit = if id == base.tree_id() {
                 base.id()
-            } else {
+            } else if tree.conflicts.is_empty() {
                 commits::write(&repo, &repo.find_tree(id)?, &[&base], &message, at)?
+            } else {
+                let parents = base.parents().collect::<Vec<_>>();
+                let parents = parents.iter().collect::<Vec<_>>();
+                commits::write(&repo, &repo.find_tree(id)?, &parents, &message, at)?
             };
             let _writing = home.writing(&repo);
             hidden::hold(&repo, &tree.place.checkpoint(), commit)?;
@@ -110,9 +126,12 @@ pub(super) fn plant(
     let path = home.trees().join(place.folder());
     let repo = home.open(&source)?;
     let alone = home.working(&path);
-    let base = match bases {
-        [] => commits::empty(&repo, Timestamp(ids::millis_of(place.run().0)))?,
-        bases => commits::join(&repo, bases)?,
+    let Joined { commit: base, conflicts } = match bases {
+        [] => {
+            let commit = commits::empty(&repo, Timestamp(ids::millis_of(place.run().0)))?;
+            Joined { commit, conflicts: Vec::new() }
+        }
+        bases => joins::marked(&repo, bases)?,
     };
     if bases.len() != 1 {
         let _writing = home.writing(&repo);
@@ -121,7 +140,7 @@ pub(super) fn plant(
     let base = CommitId::from(base);
     write_out(&repo, &path, &base)?;
     drop(alone);
-    Ok(WorkTree { repositories, source, place, path, base })
+    Ok(WorkTree { repositories, source, place, path, base, conflicts })
 }
 
 /// Makes the folder of a place as one of its checkpoints left it.
@@ -129,7 +148,7 @@ pub(super) fn replant(
     repositories: Repositories,
     source: Source,
     place: Place,
-    base: CommitId,
+    (base, conflicts): (CommitId, Vec<String>),
     at: &CommitId,
 ) -> Result<WorkTree, Failure> {
     let home = &repositories.home;
@@ -138,7 +157,7 @@ pub(super) fn replant(
     let alone = home.working(&path);
     write_out(&repo, &path, at)?;
     drop(alone);
-    Ok(WorkTree { repositories, source, place, path, base })
+    Ok(WorkTree { repositories, source, place, path, base, conflicts })
 }
 
 fn write_out(repo: &Repository, path: &Path, base: &CommitId) -> Result<(), Failure> {

@@ -122,7 +122,8 @@ impl Briefs {
     /// A step that mends what a check found.
     async fn fix(&self, run: &Run) -> Result<Brief, Error> {
         let mut prompt = markdown(&self.ticket(run).await?);
-        let failed = run.checks.iter().rev().find(|check| !check.passed);
+        // Without a check that failed, changes contradict each other: the agent that sees them is told so.
+        let failed = run.checks.last().filter(|check| !check.passed);
         if let Some(Check { activity, summary, report, .. }) = failed {
             let report = self.contents.read::<Run>(run.workspace, run.id.0, report).await?;
             let report: Value = content::json("report", &report)?;
@@ -143,7 +144,8 @@ impl Briefs {
         }
         let name = match failed.map(|check| check.activity.check()) {
             Some("review") => "Mend what the review found",
-            _ => "Mend what the tests found",
+            Some(_) => "Mend what the tests found",
+            None => "Join changes that contradict each other",
         };
         Ok(Brief {
             name: name.to_owned(),

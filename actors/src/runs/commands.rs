@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cendriix_protocol::{
-    ids::{GateId, RunId, UserId, WorkflowId, WorkspaceId},
+    ids::{AgentStepId, GateId, RunId, UserId, WorkflowId, WorkspaceId},
     money::MicroUsd,
     time::Timestamp,
     workspaces::Role,
@@ -56,12 +56,23 @@ pub enum Command {
         attempt: u32,
         cost: MicroUsd,
     },
-    /// The tests ran, or the change was reviewed. `fixable`: a fix step may mend what was found.
+    /// Somebody wants an agent to do one thing on what the run has done so far.
+    AskStep {
+        id: AgentStepId,
+        name: String,
+        brief: Payload,
+    },
+    /// An agent that was asked for by itself has ended.
+    AskedEnded {
+        id: AgentStepId,
+        cost: MicroUsd,
+    },
+    /// The tests ran, or the change was reviewed.
     Checked {
         activity: Activity,
         attempt: u32,
         passed: bool,
-        fixable: bool,
+        mend: Mend,
         summary: String,
         report: Payload,
         spent: Vec<Spent>,
@@ -81,27 +92,56 @@ pub enum Command {
         commit: Option<String>,
         branch: Option<String>,
     },
-    /// An activity ended badly. `fixable`: a fix step may mend it.
+    /// An activity ended badly.
     Undone {
         activity: Activity,
         attempt: u32,
         reason: Reason,
-        fixable: bool,
+        mend: Mend,
+    },
+    /// The main branch is not where the work began any more, so that what was tested is not what would be
+    /// merged.
+    MainMoved {
+        activity: Activity,
+        attempt: u32,
+        main: CommitId,
     },
     /// An irrevocable activity was interrupted.
     OutcomeUnknown {
         activity: Activity,
         attempt: u32,
     },
-    /// Somebody looked whether an interrupted merge happened; nothing when that could not be told.
+    /// Somebody looked whether an interrupted merge happened.
     Looked {
         attempt: u32,
-        happened: Option<bool>,
+        seen: Seen,
     },
     /// A timer's instant has come.
     Due {
         timer: Timer,
     },
+}
+
+/// What is seen of an interrupted merge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seen {
+    /// It happened, with that commit of the main branch.
+    Merged(CommitId),
+    /// The main branch is without it.
+    NotMerged,
+    /// That cannot be told.
+    Nothing,
+}
+
+/// Who can mend what keeps an activity from ending well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mend {
+    /// Nobody within this attempt.
+    Nobody,
+    /// An agent, in a fix step.
+    Agent,
+    /// A person, outside the run.
+    Person,
 }
 
 /// What a run waits for by the clock.
@@ -168,10 +208,12 @@ pub enum Event {
         spent: Vec<Spent>,
         at: Timestamp,
     },
-    /// A fix step was put behind all others.
+    /// A fix step was put behind all others. `reason`: what it is to mend, where no check says so.
     FixAdded {
         step: Step,
         at: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
     },
     GateOpened {
         gate: Gate,
@@ -186,6 +228,24 @@ pub enum Event {
         commit: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         branch: Option<String>,
+    },
+    /// The main branch had moved; from here on the change is what it was, joined with that.
+    CaughtUp {
+        main: CommitId,
+        at: Timestamp,
+    },
+    /// Somebody wants an agent to do one thing on what the run has done so far.
+    StepAsked {
+        id: AgentStepId,
+        name: String,
+        brief: Payload,
+        at: Timestamp,
+    },
+    /// An agent that was asked for by itself has ended.
+    AskedEnded {
+        id: AgentStepId,
+        cost: MicroUsd,
+        at: Timestamp,
     },
     OutcomeUnknown {
         activity: Activity,
@@ -244,10 +304,14 @@ pub enum Work {
     AwaitStep { step: u32, attempt: u32 },
     /// Stop the agent that does a step, and bring its outcome.
     EndStep { step: u32, attempt: u32 },
+    /// Bring the outcome of an agent that was asked for by itself.
+    AwaitAsked { id: AgentStepId },
+    /// Stop such an agent, and bring its outcome.
+    EndAsked { id: AgentStepId },
     /// Look whether an interrupted merge happened.
     Look { attempt: u32 },
-    /// Do what comes after the steps.
-    Perform { activity: Activity, attempt: u32 },
+    /// Do what comes after the steps. `contained`: what it starts is kept in a sandbox.
+    Perform { activity: Activity, attempt: u32, contained: bool },
 }
 
 /// Names a piece of work or a timer.
@@ -259,6 +323,7 @@ pub enum WorkKey {
         step: u32,
         attempt: u32,
     },
+    Asked(AgentStepId),
     Activity(Activity),
     Look,
     Timer(Timer),
@@ -283,6 +348,13 @@ pub enum Refusal {
     AlreadyMerged,
     #[error("a plan needs steps, each after those it depends on")]
     PlanUnsound,
+    #[error("this run has no repository for an agent to work on")]
+    NoRepository,
+    #[error(
+        "{} agents are at work that were asked for by themselves; ask again when one has ended",
+        super::state::ASKED_MAX
+    )]
+    TooManyAsked,
     #[error("a report of an attempt or a step that is over")]
     Late,
 }
@@ -299,10 +371,13 @@ impl Command {
             Self::StepSucceeded { .. } => "step succeeded",
             Self::StepFailed { .. } => "step failed",
             Self::StepEnded { .. } => "step ended",
+            Self::AskStep { .. } => "an agent step",
+            Self::AskedEnded { .. } => "asked step ended",
             Self::Checked { .. } => "checked",
             Self::StepHeld { .. } => "step held",
             Self::Done { .. } => "done",
             Self::Undone { .. } => "undone",
+            Self::MainMoved { .. } => "main moved",
             Self::OutcomeUnknown { .. } => "outcome unknown",
             Self::Looked { .. } => "looked",
             Self::Due { .. } => "due",
@@ -318,7 +393,7 @@ impl Activity {
 
     /// Whether it reaches outside and cannot be taken back.
     pub fn is_irrevocable(self) -> bool {
-        effect(Work::Perform { activity: self, attempt: 0 }) == Effect::Irrevocable
+        effect(Work::Perform { activity: self, attempt: 0, contained: true }) == Effect::Irrevocable
     }
 }
 
@@ -326,12 +401,16 @@ impl Activity {
 pub fn effect(work: Work) -> Effect {
     match work {
         Work::Evaluate { .. } => Effect::Pure,
-        Work::Perform { activity: Activity::Test, .. } => Effect::Contained,
-        Work::AwaitStep { .. } | Work::Look { .. } => Effect::ReadOnly,
+        Work::Perform { activity: Activity::Test, contained: true, .. } => Effect::Contained,
+        // A command outside a sandbox can do anything.
+        Work::Perform { activity: Activity::Test, contained: false, .. } => Effect::Irrevocable,
+        Work::AwaitStep { .. } | Work::AwaitAsked { .. } | Work::Look { .. } => Effect::ReadOnly,
         Work::Perform { activity: Activity::Review | Activity::Verify | Activity::Watch, .. } => {
             Effect::ReadOnly
         }
-        Work::EndStep { .. } | Work::Perform { activity: Activity::OpenPullRequest, .. } => Effect::Keyed,
+        Work::EndStep { .. }
+        | Work::EndAsked { .. }
+        | Work::Perform { activity: Activity::OpenPullRequest, .. } => Effect::Keyed,
         Work::Perform { activity: Activity::Merge | Activity::Deploy | Activity::Heal, .. } => {
             Effect::Irrevocable
         }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     brief::tail,
     detect::{self, Detected},
-    state::{Activity, Command, CommitId, Payload, Reason, Repository, Run},
+    state::{Activity, Command, CommitId, Mend, Payload, Reason, Repository, Run, Seen},
 };
 use crate::{
     Error,
@@ -56,45 +56,51 @@ pub struct Delivery {
     pub clock: Clock,
 }
 
-/// An activity that could not be brought to an end.
+/// An activity that could not be brought to an end, and who can mend that.
 #[derive(Debug)]
-pub(super) struct Undone(Reason);
+pub(super) struct Undone(Reason, Mend);
 
 impl From<Failure> for Undone {
     fn from(failure: Failure) -> Self {
-        let code = match failure {
-            Failure::Conflict { .. } => "merge_conflict",
-            Failure::MainMoved { .. } => "main_moved",
-            Failure::Dirty { .. } | Failure::InTheWay { .. } => "checkout_in_the_way",
+        let (code, mend) = match failure {
+            Failure::Conflict { .. } => ("merge_conflict", Mend::Agent),
+            Failure::Dirty { .. } | Failure::InTheWay { .. } | Failure::Raced(_) => {
+                ("checkout_in_the_way", Mend::Person)
+            }
+            Failure::MainMoved { .. } => ("main_moved", Mend::Nobody),
             Failure::NoRepository(_)
             | Failure::NoCommit(_)
-            | Failure::Raced(_)
             | Failure::Refused(_)
             | Failure::Git(_)
             | Failure::Io { .. }
-            | Failure::Stopping => "repository",
+            | Failure::Stopping => ("repository", Mend::Nobody),
         };
-        Self(Reason::new(code, chain(&failure)))
+        Self(Reason::new(code, chain(&failure)), mend)
     }
 }
 
 impl From<Error> for Undone {
     fn from(error: Error) -> Self {
-        Self(Reason::new("internal_error", error.to_string()))
+        Self(Reason::new("internal_error", error.to_string()), Mend::Nobody)
     }
 }
 
 impl From<crate::sandboxes::Error> for Undone {
     fn from(error: crate::sandboxes::Error) -> Self {
-        Self(Reason::new("sandbox", chain(&error)))
+        Self(Reason::new("sandbox", chain(&error)), Mend::Nobody)
+    }
+}
+
+impl Undone {
+    fn because(code: &str, said: impl Into<String>) -> Self {
+        Self(Reason::new(code, said), Mend::Nobody)
     }
 }
 
 /// What a check found.
 struct Found {
     passed: bool,
-    /// Whether an agent may mend what was found.
-    fixable: bool,
+    mend: Mend,
     summary: String,
     report: Payload,
     spent: Vec<Spent>,
@@ -120,23 +126,23 @@ impl Delivery {
             Activity::Merge => self.merge(run, intent).await,
             Activity::Deploy | Activity::Verify | Activity::Watch | Activity::Heal => {
                 let said = format!("this server has no engine for {activity:?}");
-                Err(Undone(Reason::new("engine_unavailable", said)))
+                Err(Undone::because("engine_unavailable", said))
             }
         };
-        done.unwrap_or_else(|Undone(reason)| Command::Undone { activity, attempt, reason, fixable: false })
+        done.unwrap_or_else(|Undone(reason, mend)| Command::Undone { activity, attempt, reason, mend })
     }
 
     fn repository(run: &Run) -> Result<&Repository, Undone> {
-        let none = || Undone(Reason::new("no_repository", "the run has no repository"));
+        let none = || Undone::because("no_repository", "the run has no repository");
         run.repository.as_ref().ok_or_else(none)
     }
 
-    /// What the work began from, and the commit that holds all that was done.
+    /// The commit of the main branch that the work adds to, and the commit that holds all that was done.
     pub(super) async fn change(&self, run: &Run) -> Result<(CommitId, CommitId), Failure> {
         let none = || Failure::Refused("the run has no repository".to_owned());
         let repository = run.repository.as_ref().ok_or_else(none)?;
-        let base = match &repository.base {
-            Some(base) => base.clone(),
+        let base = match repository.main() {
+            Some(main) => main.clone(),
             None => self.repositories.beginning(&repository.source, run.id).await?,
         };
         let bases = run.bases(None);
@@ -161,6 +167,10 @@ impl Delivery {
     }
 
     async fn test(&self, run: &Run, compiled: &Compiled, stop: &CancellationToken) -> Result<Found, Undone> {
+        if !run.course.uncontained && self.mode != Mode::Local {
+            let said = "the run began with a sandbox, and this server runs without one; start it with one";
+            return Err(Undone::because("sandbox", said));
+        }
         let repository = Self::repository(run)?;
         let (_, head) = self.change(run).await?;
         let place = Place::new(run.id, TESTS_TREE, run.attempt)?;
@@ -186,7 +196,7 @@ impl Delivery {
             Some(said(command))
         } else {
             let files = self.sandboxes.files(tree);
-            let files = files.map_err(|error| Undone(Reason::new("sandbox", chain(&error))))?;
+            let files = files.map_err(|error| Undone::because("sandbox", chain(&error)))?;
             detect::detect(&files).await
         };
         let Some(detected) = detected else {
@@ -267,7 +277,7 @@ impl Delivery {
             Err(why) => {
                 let found =
                     self.found(run, false, format!("there is no review: {why}"), &json!({}), spent).await?;
-                return Ok(Found { fixable: false, ..found });
+                return Ok(Found { mend: Mend::Nobody, ..found });
             }
         };
         let blocking =
@@ -292,13 +302,18 @@ impl Delivery {
         spent: Vec<Spent>,
     ) -> Result<Found, Undone> {
         let report = self.contents.keep(run.workspace, report.to_string()).await?;
-        Ok(Found { passed, fixable: true, summary, report, spent })
+        Ok(Found { passed, mend: Mend::Agent, summary, report, spent })
     }
 
     async fn show(&self, run: &Run) -> Result<Command, Undone> {
         let repository = Self::repository(run)?;
-        let (base, head) = self.change(run).await?;
         let (activity, attempt) = (Activity::OpenPullRequest, run.attempt);
+        // What nobody has tested is not shown to be approved.
+        let main = self.repositories.describe(&repository.source).await?.head;
+        if let Some(main) = main.filter(|main| repository.main() != Some(main)) {
+            return Ok(Command::MainMoved { activity, attempt, main });
+        }
+        let (base, head) = self.change(run).await?;
         let diff = self.repositories.diff(&repository.source, &base, &head).await?;
         if diff.files.is_empty() {
             return Ok(Command::Done { activity, attempt, commit: None, branch: None });
@@ -307,11 +322,19 @@ impl Delivery {
         Ok(Command::Done { activity, attempt, commit: Some(head.to_string()), branch: Some(branch) })
     }
 
-    /// Whether an interrupted merge happened; nothing when that cannot be told.
-    pub(super) async fn look(&self, run: &Run) -> Option<bool> {
-        let source = &run.repository.as_ref()?.source;
-        let commit = run.commit.as_ref()?.parse::<CommitId>().ok()?;
-        self.repositories.contains(source, &commit).await.ok()
+    /// What the main branch tells of an interrupted merge.
+    pub(super) async fn look(&self, run: &Run) -> Seen {
+        let source = run.repository.as_ref().map(|repository| &repository.source);
+        let commit = run.commit.as_ref().and_then(|commit| commit.parse::<CommitId>().ok());
+        let (Some(source), Some(commit)) = (source, commit) else { return Seen::Nothing };
+        match self.repositories.merged_as(source, &commit).await {
+            Ok(Some(merged)) => Seen::Merged(merged),
+            Ok(None) => Seen::NotMerged,
+            Err(failure) => {
+                tracing::warn!(run.id = %run.id, %failure, "it cannot be told whether a merge happened");
+                Seen::Nothing
+            }
+        }
     }
 
     async fn merge(&self, run: &Run, intent: Option<&Intent>) -> Result<Command, Undone> {
@@ -319,22 +342,27 @@ impl Delivery {
         let (activity, attempt) = (Activity::Merge, run.attempt);
         let commit = run.commit.as_ref().and_then(|commit| commit.parse::<CommitId>().ok());
         let (Some(commit), Some(_)) = (commit, intent) else {
-            return Err(Undone(Reason::new("internal_error", "there is no leave, or no commit, to merge")));
+            return Err(Undone::because("internal_error", "there is no leave, or no commit, to merge"));
         };
         let wanted = Merge {
             commit,
-            expected_main: repository.base.clone(),
+            expected_main: repository.main().cloned(),
             message: format!("{}\n\nRun: {}\n", run.title, run.id),
             at: self.clock.now(),
         };
-        let merged = self.repositories.merge(&repository.source, wanted).await?;
-        Ok(Command::Done { activity, attempt, commit: Some(merged.to_string()), branch: None })
+        match self.repositories.merge(&repository.source, wanted).await {
+            Err(Failure::MainMoved { main }) => Ok(Command::MainMoved { activity, attempt, main }),
+            merged => {
+                let commit = Some(merged?.to_string());
+                Ok(Command::Done { activity, attempt, commit, branch: None })
+            }
+        }
     }
 }
 
 fn checked(run: &Run, activity: Activity, found: Found) -> Command {
-    let Found { passed, fixable, summary, report, spent } = found;
-    Command::Checked { activity, attempt: run.attempt, passed, fixable, summary, report, spent }
+    let Found { passed, mend, summary, report, spent } = found;
+    Command::Checked { activity, attempt: run.attempt, passed, mend, summary, report, spent }
 }
 
 /// Asks for a review.

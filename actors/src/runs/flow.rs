@@ -2,7 +2,7 @@
 //! follow from it.
 
 use cendriix_protocol::{
-    ids::{self, GateId},
+    ids::{self, AgentStepId, GateId},
     money::MicroUsd,
     time::Timestamp,
     workspaces::Role,
@@ -10,9 +10,9 @@ use cendriix_protocol::{
 use std::time::Duration;
 
 use super::state::{
-    Activity, Command, CommitId, Decision, Event, FIXES_MAX, GATE_EXPIRES_AFTER, GRACE, Gate, GateKind,
-    PARALLEL_MAX, Payload, Progress, Reason, Refusal, Repository, Resolution, Run, Status, Step, StepKind,
-    StepState, Timer,
+    Activity, CATCH_UPS_MAX, Command, CommitId, Decision, Event, FIXES_MAX, GATE_EXPIRES_AFTER, GRACE, Gate,
+    GateKind, Mend, PARALLEL_MAX, Payload, Progress, Reason, Refusal, Repository, Resolution, Run, Seen,
+    Status, Step, StepKind, StepState, Timer,
 };
 use crate::kit::machine::{Actor, Given};
 
@@ -162,6 +162,11 @@ impl Draft {
         self.emit(Event::GateOpened { gate });
     }
 
+    pub(super) fn ask_step(&mut self, id: AgentStepId, name: &str, brief: &Payload) {
+        let (name, brief, at) = (name.to_owned(), brief.clone(), self.at());
+        self.emit(Event::StepAsked { id, name, brief, at });
+    }
+
     pub(super) fn step_succeeded(
         &mut self,
         step: u32,
@@ -262,18 +267,19 @@ impl Draft {
 
     /// The tests or the review came to an end.
     pub(super) fn checked(&mut self, command: &Command) {
-        let Command::Checked { activity, passed, fixable, summary, report, spent, .. } = command.clone()
-        else {
+        let Command::Checked { activity, passed, mend, summary, report, spent, .. } = command.clone() else {
             return;
         };
         let (at, attempt) = (self.at(), self.run.attempt);
         let said = summary.clone();
         self.emit(Event::Checked { activity, attempt, passed, summary, report, spent, at });
+        let code = if activity == Activity::Test { "tests_failed" } else { "review_failed" };
         if passed {
             self.done(activity, None, None);
+        } else if mend == Mend::Agent && self.may_fix() {
+            self.fix(None);
         } else {
-            let code = if activity == Activity::Test { "tests_failed" } else { "review_failed" };
-            self.undone(activity, Reason::new(code, said), fixable);
+            self.undone(activity, Reason::new(code, said), Mend::Nobody);
         }
     }
 
@@ -305,31 +311,61 @@ impl Draft {
         }
     }
 
-    pub(super) fn undone(&mut self, activity: Activity, reason: Reason, fixable: bool) {
+    pub(super) fn undone(&mut self, activity: Activity, reason: Reason, mend: Mend) {
         if self.run.cancel_requested_at.is_some() {
             return self.end(Status::Cancelled);
         }
-        match activity {
-            Activity::Test | Activity::Review if fixable && self.run.fixes < FIXES_MAX => self.fix(),
-            Activity::Watch => self.move_to(Status::SelfHealing),
-            Activity::Test
-            | Activity::Review
-            | Activity::OpenPullRequest
-            | Activity::Merge
-            | Activity::Deploy
-            | Activity::Verify
-            | Activity::Heal => self.fail(reason),
+        match (activity, mend) {
+            (Activity::Test | Activity::Review | Activity::OpenPullRequest, Mend::Agent)
+                if self.may_fix() =>
+            {
+                self.fix(Some(reason));
+            }
+            (Activity::Merge, Mend::Person) => self.ask_again(&reason),
+            (Activity::Watch, _) => self.move_to(Status::SelfHealing),
+            _ => self.fail(reason),
         }
     }
 
+    /// Nothing was merged, and only a person can make way for it: whoever has done so approves once more.
+    fn ask_again(&mut self, reason: &Reason) {
+        let Some(commit) = self.run.commit.clone() else { return self.fail(reason.clone()) };
+        if self.run.status != Status::MergeApproval {
+            self.move_to(Status::MergeApproval);
+        }
+        let subject = format!("merge commit {commit}, which could not be done: {}", reason.message);
+        self.open(GateKind::Merge, None, Role::Member, GATE_EXPIRES_AFTER, subject, Some(commit));
+    }
+
+    /// The change is brought up to where the main branch is, and begins again to be tested: what is merged
+    /// is what was tested, reviewed and approved.
+    pub(super) fn main_moved(&mut self, main: &CommitId) {
+        if self.run.cancel_requested_at.is_some() {
+            return self.end(Status::Cancelled);
+        }
+        if self.run.catch_ups >= CATCH_UPS_MAX {
+            let said = format!(
+                "the main branch moved {CATCH_UPS_MAX} times while the change was tested and approved; retry"
+            );
+            return self.fail(Reason::new("main_moved", said));
+        }
+        let at = self.at();
+        self.emit(Event::CaughtUp { main: main.clone(), at });
+        self.after_steps();
+    }
+
+    fn may_fix(&self) -> bool {
+        self.run.fixes < FIXES_MAX && self.run.cancel_requested_at.is_none()
+    }
+
     /// Back to `executing`, with a fix step behind all others.
-    fn fix(&mut self) {
+    fn fix(&mut self, reason: Option<Reason>) {
         let at = self.at();
         let taken = |id: &str| self.run.plan.steps.iter().any(|step| step.id == id);
         let number = (1..u32::MAX).find(|number| !taken(&format!("fix-{number}"))).unwrap_or(u32::MAX);
         let needs = (0..u32::try_from(self.run.plan.steps.len()).unwrap_or(u32::MAX)).collect();
         let step = Step { id: format!("fix-{number}"), kind: StepKind::Agent, needs };
-        self.emit(Event::FixAdded { step, at });
+        self.emit(Event::FixAdded { step, at, reason });
         self.execute();
     }
 
@@ -358,19 +394,20 @@ impl Draft {
         );
     }
 
-    /// What was seen of an interrupted merge: it happened, it did not, or that cannot be told.
-    pub(super) fn looked(&mut self, happened: Option<bool>) {
+    /// What was seen of an interrupted merge.
+    pub(super) fn looked(&mut self, seen: &Seen) {
         let at = self.at();
         let open = self.run.gates.iter().find(|gate| gate.kind == GateKind::UnknownOutcome);
-        let (Some(gate), Some(happened)) = (open.map(|gate| gate.id), happened) else {
-            return self.emit(Event::LookedInVain { at });
+        let (said, merged) = match seen {
+            Seen::Merged(commit) => ("the main branch holds the commit", Some(commit.to_string())),
+            Seen::NotMerged => ("the main branch is without it", None),
+            Seen::Nothing => return self.emit(Event::LookedInVain { at }),
         };
-        let seen =
-            if happened { "the main branch holds the commit" } else { "the main branch is without it" };
-        let decision = Decision::Approved { note: Some(seen.to_owned()) };
+        let Some(gate) = open.map(|gate| gate.id) else { return self.emit(Event::LookedInVain { at }) };
+        let decision = Decision::Approved { note: Some(said.to_owned()) };
         self.emit(Event::GateClosed { gate, decision, at });
-        if happened {
-            self.done(Activity::Merge, None, None);
+        if merged.is_some() {
+            self.done(Activity::Merge, merged, None);
         } else if self.run.cancel_requested_at.is_some() {
             self.end(Status::Cancelled);
         }

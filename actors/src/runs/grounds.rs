@@ -62,13 +62,13 @@ impl Grounds {
             }
         };
         let base = self.base(&source).await?;
-        Ok(Repository { source, project, base })
+        Ok(Repository { source, project, base, main: None })
     }
 
     /// The same repository as it stands by now.
     pub(super) async fn again(&self, repository: &Repository) -> Result<Repository, Error> {
         let base = self.base(&repository.source).await?;
-        Ok(Repository { base, ..repository.clone() })
+        Ok(Repository { base, main: None, ..repository.clone() })
     }
 
     async fn base(&self, source: &Source) -> Result<Option<super::state::CommitId>, Error> {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     records,
-    state::{self, Birth, Command, Event, Reason, Refusal, Run, Timer, Work, WorkKey},
+    state::{self, Birth, Command, Event, Mend, Reason, Refusal, Run, Seen, Timer, Work, WorkKey},
 };
 use crate::{
     kinds,
@@ -57,9 +57,11 @@ impl Machine for Run {
     fn due(&self, key: &WorkKey) -> Command {
         match key {
             WorkKey::Timer(timer) => Command::Due { timer: *timer },
-            WorkKey::Step(_) | WorkKey::Ending { .. } | WorkKey::Activity(_) | WorkKey::Look => {
-                Command::Due { timer: Timer::GraceEnds }
-            }
+            WorkKey::Step(_)
+            | WorkKey::Ending { .. }
+            | WorkKey::Asked(_)
+            | WorkKey::Activity(_)
+            | WorkKey::Look => Command::Due { timer: Timer::GraceEnds },
         }
     }
 
@@ -77,13 +79,14 @@ impl Machine for Run {
                 Command::OutcomeUnknown { activity: *activity, attempt }
             }
             WorkKey::Activity(activity) => {
-                Command::Undone { activity: *activity, attempt, reason, fixable: false }
+                Command::Undone { activity: *activity, attempt, reason, mend: Mend::Nobody }
             }
             WorkKey::Step(step) => Command::StepFailed { step: *step, attempt, reason, cost: MicroUsd(0) },
             WorkKey::Ending { step, attempt } => {
                 Command::StepEnded { step: *step, attempt: *attempt, cost: MicroUsd(0) }
             }
-            WorkKey::Look => Command::Looked { attempt, happened: None },
+            WorkKey::Asked(id) => Command::AskedEnded { id: *id, cost: MicroUsd(0) },
+            WorkKey::Look => Command::Looked { attempt, seen: Seen::Nothing },
             WorkKey::Timer(timer) => Command::Due { timer: *timer },
         }
     }

@@ -9,12 +9,14 @@ mod commands;
 pub mod delivery;
 pub mod detect;
 mod flow;
+mod gates;
 pub mod grounds;
 mod inputs;
 mod machine;
 mod plan;
 mod records;
 pub mod state;
+mod steps;
 mod wants;
 pub mod why;
 mod wire;
@@ -31,8 +33,9 @@ use cendriix_persistence::{
     store::{Key, Scan},
 };
 use cendriix_protocol::{
+    agent_steps::CreateAgentStep,
     entities::{Entity, Kind},
-    ids::{RunId, WorkflowId},
+    ids::{self, AgentStepId, RunId, WorkflowId},
     runs::{self as wire_runs, RunEvent, Why},
 };
 use serde_json::{Value, json};
@@ -47,8 +50,7 @@ use self::{
     state::{Birth, Event, Planned, StepState},
 };
 use crate::{
-    Error,
-    agent_steps::Ground,
+    Error, agent_steps,
     caller::Caller,
     content::{self, Contents},
     entities::{self, NewEntity},
@@ -57,6 +59,7 @@ use crate::{
     kit::{Attachment, Entities, Failure, Journaled, Order, Shown, machine::child_id, stream::Follower},
     metering::spent,
     orchestrator::Orchestrator,
+    sandboxes::Mode,
     workflows::{Compiled, Workflows},
 };
 
@@ -166,7 +169,7 @@ impl Runs {
             workflow_version,
             title,
             input: self.contents.keep(caller.workspace, text).await?,
-            course: compiled.course,
+            course: state::Course { uncontained: self.delivery.mode != Mode::Local, ..compiled.course },
             plan,
             advancing: new.advancing,
             repository,
@@ -240,10 +243,21 @@ impl Runs {
             let (guard, row) = claim.taken(id.0, shared.clock.now());
             order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
         }
-        let allowed = shown.machine.allowed_actions();
         let command = self.grounded(&shown.machine, command).await?;
-        match self.entities.command(id.0, command, order).await {
-            Err(Failure::Guard(0)) if claim.is_some() => {
+        self.ask(caller, &shown, command, order).await
+    }
+
+    /// Asks; the one guard that an order may have is its claim.
+    async fn ask(
+        &self,
+        caller: &Caller,
+        shown: &Shown<Run>,
+        command: Command,
+        order: Order,
+    ) -> Result<Shown<Run>, Error> {
+        let allowed = shown.machine.allowed_actions();
+        match self.entities.command(shown.machine.id.0, command, order).await {
+            Err(Failure::Guard(0)) => {
                 Err(Error::conflict("a request with this Idempotency-Key goes on; ask again"))
             }
             asked => {
@@ -404,23 +418,32 @@ impl Runs {
         Ok(wire::diff(&run, &base, &head, diff))
     }
 
-    /// Where an agent that is asked for by itself works: on what the run has done so far.
+    /// Has an agent do one thing on what the run has done so far, as a child of the run, and gives its id.
     ///
     /// # Errors
     ///
-    /// When the run is not there or not the caller's, has ended, or has no repository.
-    pub async fn ground(&self, caller: &Caller, id: RunId) -> Result<Ground, Error> {
-        let shown = self.get(caller, id).await?;
-        let run = &*shown.machine;
-        if run.status.is_end() {
-            let allowed = run.allowed_actions();
-            let refusal = Refusal::WrongState { status: run.status.clone(), command: "an agent step" };
-            return Err(refused(refusal, &allowed, caller));
+    /// When the run is not there or not the caller's, has ended, has no repository, or has too many such
+    /// agents already.
+    pub async fn ask_step(
+        &self,
+        caller: &Caller,
+        new: &CreateAgentStep,
+        claim: Option<Claim>,
+    ) -> Result<AgentStepId, Error> {
+        caller.may()?;
+        let shown = self.get(caller, new.run_id).await?;
+        let shared = self.entities.shared();
+        let id = AgentStepId(ids::derive(new.run_id.0, shared.clock.random()));
+        let brief = serde_json::to_string(&agent_steps::brief_of(new)).unwrap_or_default();
+        let brief = self.contents.keep(caller.workspace, brief).await?;
+        let mut order = Order::of(caller.actor());
+        if let Some(claim) = &claim {
+            let (guard, row) = claim.taken(id.0, shared.clock.now());
+            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
         }
-        let none = || Error::conflict("this run has no repository for an agent to work on");
-        let repository = run.repository.as_ref().ok_or_else(none)?;
-        let (source, bases) = (repository.source.clone(), run.bases(None));
-        Ok(Ground { run: id, attempt: run.attempt, source, bases })
+        let command = Command::AskStep { id, name: new.name.clone(), brief };
+        self.ask(caller, &shown, command, order).await?;
+        Ok(id)
     }
 
     /// Makes a playbook of a run that was merged.
@@ -563,8 +586,11 @@ fn refused(refusal: Refusal, allowed: &[&str], caller: &Caller) -> Error {
             let gates: Vec<String> = gates.iter().map(ToString::to_string).collect();
             Error::conflict(format!("{message}: {}", gates.join(", ")))
         }
-        Refusal::NoSuchGate | Refusal::AlreadyMerged | Refusal::PlanUnsound | Refusal::Late => {
-            Error::conflict(message)
-        }
+        Refusal::NoSuchGate
+        | Refusal::AlreadyMerged
+        | Refusal::PlanUnsound
+        | Refusal::NoRepository
+        | Refusal::TooManyAsked
+        | Refusal::Late => Error::conflict(message),
     }
 }

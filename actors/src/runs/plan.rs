@@ -26,6 +26,9 @@ pub struct Course {
     pub verify: bool,
     /// How often the health of what was deployed is looked at, in milliseconds.
     pub watch_every_ms: Option<u64>,
+    /// Whether commands are run without a sandbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncontained: bool,
 }
 
 /// What is to be done.
@@ -60,6 +63,16 @@ pub struct Repository {
     pub project: Option<String>,
     /// The commit that work begins from; none in an empty repository.
     pub base: Option<CommitId>,
+    /// Where the main branch was when the change was last brought up to it; none while it stands at `base`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<CommitId>,
+}
+
+impl Repository {
+    /// The commit of the main branch that the change adds to.
+    pub fn main(&self) -> Option<&CommitId> {
+        self.main.as_ref().or(self.base.as_ref())
+    }
 }
 
 /// What the tests or a review found.

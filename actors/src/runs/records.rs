@@ -12,8 +12,9 @@ use cendriix_protocol::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::state::{Decision, Event, Reason, Run, StepKind};
+use super::state::{Decision, Event, Payload, Reason, Run, StepKind};
 use crate::{
     agent_steps::{self, AgentStep},
     audit,
@@ -85,6 +86,9 @@ pub(super) fn of(run: &Run, before: Option<&Run>, events: &[Event], given: &Give
                 records.rows.extend(spent.iter().map(|spent| spent.row(account, given.at)));
             }
             Event::StepStarted { step, .. } => records.join(agent(run, *step, given)),
+            Event::StepAsked { id, name, brief, .. } => {
+                records.join(asked(run, id.0, name.clone(), brief.clone(), given));
+            }
             Event::Created(_)
             | Event::Moved { .. }
             | Event::StepSucceeded { .. }
@@ -94,6 +98,8 @@ pub(super) fn of(run: &Run, before: Option<&Run>, events: &[Event], given: &Give
             | Event::GateOpened { .. }
             | Event::GateClosed { .. }
             | Event::CommitPinned { .. }
+            | Event::CaughtUp { .. }
+            | Event::AskedEnded { .. }
             | Event::OutcomeUnknown { .. }
             | Event::LookedInVain { .. }
             | Event::CancelRequested { .. }
@@ -105,22 +111,40 @@ pub(super) fn of(run: &Run, before: Option<&Run>, events: &[Event], given: &Give
 }
 
 /// The agent that comes to life with the start of a step, when it takes one.
-fn agent(run: &Run, step: u32, given: &Given) -> Records {
-    let planned = &run.plan.steps[step as usize];
-    let (StepKind::Agent, Some(repository)) = (planned.kind, &run.repository) else {
+fn agent(run: &Run, place: u32, given: &Given) -> Records {
+    let step = &run.plan.steps[place as usize];
+    if step.kind != StepKind::Agent {
         return Records::default();
-    };
+    }
+    let node = Some((place, step.id.clone()));
+    let child = run.agent_step(place, run.attempt).0;
+    born(run, child, node, step.id.clone(), None, given)
+}
+
+/// An agent that somebody asks for by itself, which works on all that was done so far.
+fn asked(run: &Run, child: Uuid, name: String, brief: Payload, given: &Given) -> Records {
+    born(run, child, None, name, Some(brief), given)
+}
+
+fn born(
+    run: &Run,
+    child: Uuid,
+    node: Option<(u32, String)>,
+    name: String,
+    own: Option<Payload>,
+    given: &Given,
+) -> Records {
+    let Some(repository) = &run.repository else { return Records::default() };
     let birth = agent_steps::Birth {
         run: run.id,
         workspace: run.workspace,
-        node: Some((step, planned.id.clone())),
         attempt: run.attempt,
-        name: planned.id.clone(),
         source: repository.source.clone(),
-        bases: run.bases(Some(step)),
-        own: None,
+        bases: run.bases(node.as_ref().map(|(place, _)| *place)),
+        node,
+        name,
+        own,
     };
-    let child = run.agent_step(step, run.attempt).0;
     // Nothing keeps an agent's step from being born.
     stored::child::<AgentStep>(&birth, child, given).unwrap_or_default()
 }
@@ -164,6 +188,8 @@ fn entry(run: &Run, event: &Event) -> Option<(&'static str, Value)> {
         Event::Retried { attempt, from, .. } => {
             Some(("run.retried", json!({ "attempt": attempt, "fromStepId": from.and_then(step) })))
         }
+        Event::CaughtUp { main, .. } => Some(("run.caught_up", json!({ "main": main }))),
+        Event::StepAsked { id, name, .. } => Some(("step.asked", json!({ "agentStepId": id, "name": name }))),
         Event::OutcomeUnknown { activity, .. } => {
             Some(("run.outcome_unknown", json!({ "activity": format!("{activity:?}").to_lowercase() })))
         }
@@ -176,6 +202,7 @@ fn entry(run: &Run, event: &Event) -> Option<(&'static str, Value)> {
         Event::Moved { .. }
         | Event::StepStarted { .. }
         | Event::StepEnded { .. }
+        | Event::AskedEnded { .. }
         | Event::LookedInVain { .. }
         | Event::FixAdded { .. } => None,
     }
@@ -183,8 +210,6 @@ fn entry(run: &Run, event: &Event) -> Option<(&'static str, Value)> {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::golden;
 

@@ -22,16 +22,16 @@
 use std::{sync::Arc, time::Duration};
 
 use cendriix_protocol::{
-    ids::{GateId, RunId, UserId, WorkflowId, WorkspaceId},
+    ids::{AgentStepId, GateId, RunId, UserId, WorkflowId, WorkspaceId},
     money::MicroUsd,
     time::Timestamp,
-    workspaces::Role,
 };
 use serde::{Deserialize, Serialize};
 
 use super::flow::Draft;
 pub use super::{
-    commands::{Command, Created, Event, Refusal, Timer, Work, WorkKey, effect},
+    commands::{Command, Created, Event, Mend, Refusal, Seen, Timer, Work, WorkKey, effect},
+    gates::{Decision, Gate, GateKind, Resolution},
     plan::{
         Check, CommitId, Content, Course, Payload, Plan, Progress, Reason, Repository, Source, Spent, Step,
         StepKind, StepState, spent,
@@ -41,8 +41,12 @@ use crate::kit::machine::Given;
 
 /// How many steps of a run may go on at the same time.
 pub const PARALLEL_MAX: usize = 64;
-/// How often red tests or blocking findings lead back to `executing`.
+/// How often red tests, blocking findings or contradicting changes lead back to `executing`.
 pub const FIXES_MAX: u32 = 2;
+/// How often an attempt is brought up to a main branch that moved.
+pub const CATCH_UPS_MAX: u32 = 8;
+/// How many agents that were asked for by themselves may work on a run at the same time.
+pub const ASKED_MAX: usize = 16;
 /// How long work may take to come to its end after a cancellation.
 pub const GRACE: Duration = Duration::from_secs(30);
 /// How long a gate waits for a person unless the workflow says otherwise.
@@ -105,6 +109,12 @@ pub struct Run {
     /// The branch that shows the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
+    /// How often this attempt was brought up to a main branch that had moved.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub catch_ups: u32,
+    /// Agents that were asked for by themselves and have not ended, and in which attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<(AgentStepId, u32)>,
     /// Agents that were at work when their attempt ended, and have not stopped yet: step and attempt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ending: Vec<(u32, u32)>,
@@ -137,42 +147,6 @@ pub enum Status {
     Cancelled,
 }
 
-/// A gate that is open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gate {
-    pub id: GateId,
-    pub kind: GateKind,
-    /// The place in the plan of the step it belongs to.
-    pub step: Option<u32>,
-    pub role: Role,
-    pub opened_at: Timestamp,
-    pub expires_at: Timestamp,
-    pub subject: String,
-    /// What was shown.
-    pub pinned: Option<String>,
-}
-
-/// What a gate stands before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum GateKind {
-    Plan,
-    Step,
-    Policy,
-    Budget,
-    Merge,
-    Deploy,
-    UnknownOutcome,
-}
-
-/// How a gate was closed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Decision {
-    Approved { note: Option<String> },
-    Denied { reason: Option<String> },
-    Expired,
-    Withdrawn,
-}
-
 /// What a run does after its steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Activity {
@@ -184,13 +158,6 @@ pub enum Activity {
     Verify,
     Watch,
     Heal,
-}
-
-/// What becomes of an effect whose outcome is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Resolution {
-    Happened,
-    Repeat,
 }
 
 /// What a run begins with.
@@ -261,6 +228,8 @@ impl Run {
             planned: None,
             checks: Vec::new(),
             branch: None,
+            catch_ups: 0,
+            asked: Vec::new(),
             ending: Vec::new(),
             looked_in_vain_at: None,
             earlier: None,
@@ -340,6 +309,16 @@ impl Run {
                 self.expect_activity(*activity, *attempt)?;
                 draft.checked(command);
             }
+            (_, Command::AskStep { id, name, brief }) => {
+                self.expect_askable()?;
+                draft.ask_step(*id, name, brief);
+            }
+            (_, Command::AskedEnded { id, cost }) => {
+                if !self.asked.iter().any(|(asked, _)| asked == id) {
+                    return Err(Refusal::Late);
+                }
+                draft.emit(Event::AskedEnded { id: *id, cost: *cost, at: given.at });
+            }
             (_, Command::StepHeld { step, attempt, kind, subject, pinned }) => {
                 self.expect_step(*step, *attempt)?;
                 draft.hold_step(*step, *kind, subject.clone(), pinned.clone());
@@ -348,22 +327,37 @@ impl Run {
                 self.expect_activity(*activity, *attempt)?;
                 draft.done(*activity, commit.clone(), branch.clone());
             }
-            (_, Command::Undone { activity, attempt, reason, fixable }) => {
+            (_, Command::Undone { activity, attempt, reason, mend }) => {
                 self.expect_activity(*activity, *attempt)?;
-                draft.undone(*activity, reason.clone(), *fixable);
+                draft.undone(*activity, reason.clone(), *mend);
+            }
+            (_, Command::MainMoved { activity, attempt, main }) => {
+                self.expect_activity(*activity, *attempt)?;
+                draft.main_moved(main);
             }
             (_, Command::OutcomeUnknown { activity, attempt }) => {
                 self.expect_activity(*activity, *attempt)?;
                 draft.outcome_unknown(*activity);
             }
             (_, Command::Looked { attempt, .. }) if !self.awaits_look(*attempt) => return Err(Refusal::Late),
-            (_, Command::Looked { happened, .. }) => draft.looked(*happened),
+            (_, Command::Looked { seen, .. }) => draft.looked(seen),
             (_, Command::Due { timer }) => draft.due(*timer)?,
             (status, Command::Advance | Command::Cancel | Command::Retry { .. }) => {
                 return Err(Refusal::WrongState { status: status.clone(), command: command.name() });
             }
         }
         Ok(draft.events())
+    }
+
+    /// An agent may be asked for while the run goes on and has what it works on.
+    fn expect_askable(&self) -> Result<(), Refusal> {
+        if self.status.is_end() || self.cancel_requested_at.is_some() {
+            return Err(Refusal::WrongState { status: self.status.clone(), command: "an agent step" });
+        }
+        if self.repository.is_none() {
+            return Err(Refusal::NoRepository);
+        }
+        if self.asked.len() < ASKED_MAX { Ok(()) } else { Err(Refusal::TooManyAsked) }
     }
 
     /// A report counts only while its step runs in its attempt.
@@ -389,12 +383,7 @@ impl Run {
                 self.spend(spent);
             }
             Event::Moved { status, at, .. } | Event::Ended { status, at, .. } => self.enter(status, *at),
-            Event::StepStarted { step, attempt, at } => self.step(*step, *at, |progress| {
-                progress.state = StepState::Running;
-                progress.attempt = *attempt;
-                progress.started_at = Some(*at);
-                progress.completed_at = None;
-            }),
+            Event::StepStarted { step, attempt, at } => self.start_step(*step, *attempt, *at),
             Event::StepSucceeded { step, output, at, commit, cost, .. } => {
                 let output = output.at(seq);
                 self.end_step(*step, *at, *cost, StepState::Succeeded { output }, commit.clone());
@@ -402,22 +391,17 @@ impl Run {
             Event::StepFailed { step, at, cost, .. } => {
                 self.end_step(*step, *at, *cost, StepState::Failed, None);
             }
-            Event::StepEnded { step, attempt, cost, at } => {
-                self.cost = self.cost + *cost;
-                self.ending.retain(|ending| ending != &(*step, *attempt));
+            Event::StepEnded { step, attempt, cost, at } => self.end_late(*step, *attempt, *cost, *at),
+            Event::FixAdded { step, at, .. } => self.add_fix(step, *at),
+            Event::StepAsked { id, at, .. } => {
+                self.asked.push((*id, self.attempt));
                 self.updated_at = *at;
             }
+            Event::AskedEnded { id, cost, at } => self.end_asked(*id, *cost, *at),
             Event::Checked { activity, passed, summary, report, spent, at, .. } => {
                 let (summary, report) = (summary.clone(), report.at(seq));
                 self.checks.push(Check { activity: *activity, passed: *passed, summary, report });
                 self.spend(spent);
-                self.updated_at = *at;
-            }
-            Event::FixAdded { step, at } => {
-                Arc::make_mut(&mut self.plan).steps.push(step.clone());
-                self.progress.push(Progress::NONE);
-                self.fixes += 1;
-                self.fix_steps += 1;
                 self.updated_at = *at;
             }
             Event::GateOpened { gate } => {
@@ -435,6 +419,7 @@ impl Run {
                 self.commit = Some(commit.clone());
                 self.branch = branch.clone().or(self.branch.take());
             }
+            Event::CaughtUp { main, at } => self.catch_up(main, *at),
             Event::OutcomeUnknown { activity, at } => self.doubt(*activity, None, *at),
             Event::LookedInVain { at } => self.doubt(Activity::Merge, Some(*at), *at),
             Event::CancelRequested { at, .. } => {
@@ -450,6 +435,15 @@ impl Run {
 
     fn spend(&mut self, spent: &[Spent]) {
         self.cost = self.cost + spent::cost(spent);
+    }
+
+    fn catch_up(&mut self, main: &CommitId, at: Timestamp) {
+        if let Some(repository) = &mut self.repository {
+            repository.main = Some(main.clone());
+        }
+        self.catch_ups += 1;
+        self.commit = None;
+        self.updated_at = at;
     }
 
     fn doubt(&mut self, activity: Activity, looked_in_vain_at: Option<Timestamp>, at: Timestamp) {
@@ -480,29 +474,6 @@ impl Run {
         }
     }
 
-    fn step(&mut self, step: u32, at: Timestamp, change: impl FnOnce(&mut Progress)) {
-        self.updated_at = at;
-        if let Some(progress) = self.progress.get_mut(step as usize) {
-            change(progress);
-        }
-    }
-
-    fn end_step(
-        &mut self,
-        step: u32,
-        at: Timestamp,
-        cost: MicroUsd,
-        state: StepState,
-        commit: Option<CommitId>,
-    ) {
-        self.cost = self.cost + cost;
-        self.step(step, at, |progress| {
-            progress.state = state;
-            progress.completed_at = Some(at);
-            progress.commit = commit;
-        });
-    }
-
     fn close(&mut self, gate: GateId, decision: &Decision, at: Timestamp) {
         self.updated_at = at;
         let Some(place) = self.gates.iter().position(|open| open.id == gate) else { return };
@@ -522,55 +493,11 @@ impl Run {
             ) => (),
         }
     }
+}
 
-    fn begin_again(&mut self, attempt: u32, from: Option<u32>, at: Timestamp) {
-        let again = self.from(from);
-        for (progress, again) in self.progress.iter_mut().zip(again) {
-            if again {
-                *progress = Progress { attempt: progress.attempt, ..Progress::NONE };
-            }
-        }
-        if from.is_none() && !self.merged {
-            let planned = self.plan.steps.len() - self.fix_steps as usize;
-            Arc::make_mut(&mut self.plan).steps.truncate(planned);
-            self.progress.truncate(planned);
-            self.fix_steps = 0;
-        }
-        if !self.merged {
-            self.commit = None;
-        }
-        if let Status::Failed { reason } = &self.status {
-            self.earlier = Some(reason.clone());
-        }
-        self.attempt = attempt;
-        // An agent that is to mend something again needs to know what was found.
-        if from.is_none() {
-            self.checks.clear();
-        }
-        self.fixes = 0;
-        self.cancel_requested_at = None;
-        self.plan_approved = false;
-        self.gates.clear();
-        self.status = Status::PlanDraft;
-        self.status_since = at;
-        self.updated_at = at;
-    }
-
-    /// Which steps begin again: all of them, or that one, what comes after it and what has not succeeded.
-    /// After the merge none does.
-    fn from(&self, from: Option<u32>) -> Vec<bool> {
-        let mut again: Vec<bool> = Vec::with_capacity(self.progress.len());
-        for (place, step) in self.plan.steps.iter().enumerate() {
-            let succeeded = matches!(self.progress[place].state, StepState::Succeeded { .. });
-            let after = step.needs.iter().any(|need| again.get(*need as usize).copied().unwrap_or(false));
-            let begins = match from {
-                None => true,
-                Some(from) => from as usize == place || after || !succeeded,
-            };
-            again.push(begins && !self.merged);
-        }
-        again
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Status {

@@ -4,7 +4,7 @@
 //! gate, `G` a gate for admins, `a` an agent; ids count from 0 (`t0 a1`). Behind a semicolon stands the
 //! course.
 
-use cendriix_protocol::{ids, runs as wire_runs};
+use cendriix_protocol::{ids, runs as wire_runs, workspaces::Role};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -41,7 +41,7 @@ fn birth(plan: Plan, course: Course, advancing: bool) -> Birth {
 
 fn repository() -> Repository {
     let (workspace, project) = (WorkspaceId(Uuid::from_u128(1)), Uuid::from_u128(3));
-    Repository { source: Source::Managed { workspace, project }, project: None, base: None }
+    Repository { source: Source::Managed { workspace, project }, project: None, base: None, main: None }
 }
 
 /// A run in a story: the events so far and the clock.
@@ -118,6 +118,7 @@ fn graph(text: &str) -> (Plan, Course) {
         deploy_gate: has("deploy-gate"),
         verify: has("verify"),
         watch_every_ms: has("watch").then_some(60_000),
+        uncontained: has("uncontained"),
     };
     (Plan { version: 1, steps }, course)
 }
@@ -161,7 +162,10 @@ fn command(run: &Run, words: &[&str], attempt: u32) -> (Command, Actor) {
     let approve = |gate, resolution, role| Command::Approve { gate, note: None, resolution, role };
     let reason = || Reason::new("broken", "it broke");
     let done = |activity| Command::Done { activity, attempt, commit: Some("c0ffee".into()), branch: None };
-    let undone = |activity, fixable| Command::Undone { activity, attempt, reason: reason(), fixable };
+    let undone = |mend| {
+        let activity = run.activity().unwrap();
+        Command::Undone { activity, attempt, reason: reason(), mend }
+    };
     let person = match words {
         ["advance"] => Command::Advance,
         ["approve"] => approve(None, None, Role::Member),
@@ -182,12 +186,20 @@ fn command(run: &Run, words: &[&str], attempt: u32) -> (Command, Actor) {
                     Command::StepFailed { step: step(id), attempt, reason: reason(), cost: MicroUsd(3) }
                 }
                 ["look", seen] => {
-                    let happened = match *seen {
-                        "yes" => Some(true),
-                        "no" => Some(false),
-                        _ => None,
+                    let seen = match *seen {
+                        "yes" => Seen::Merged(main_at(7)),
+                        "no" => Seen::NotMerged,
+                        _ => Seen::Nothing,
                     };
-                    Command::Looked { attempt, happened }
+                    Command::Looked { attempt, seen }
+                }
+                ["ask", number] => ask(number.parse().unwrap()),
+                ["asked", number] => {
+                    Command::AskedEnded { id: aside(number.parse().unwrap()), cost: MicroUsd(4) }
+                }
+                ["moved"] => {
+                    let main = main_at(run.catch_ups.into());
+                    Command::MainMoved { activity: run.activity().unwrap(), attempt, main }
                 }
                 ["ended", id] => Command::StepEnded { step: step(id), attempt, cost: MicroUsd(5) },
                 ["red"] => checked(run.activity().unwrap(), attempt, false),
@@ -203,8 +215,9 @@ fn command(run: &Run, words: &[&str], attempt: u32) -> (Command, Actor) {
                     pinned: None,
                 },
                 ["done"] => done(run.activity().unwrap()),
-                ["undone"] => undone(run.activity().unwrap(), false),
-                ["undone", "fixable"] => undone(run.activity().unwrap(), true),
+                ["undone"] => undone(Mend::Nobody),
+                ["undone", "fixable"] => undone(Mend::Agent),
+                ["undone", "blocked"] => undone(Mend::Person),
                 ["lost"] => Command::OutcomeUnknown { activity: run.activity().unwrap(), attempt },
                 other => panic!("nobody says {other:?}"),
             };
@@ -212,6 +225,20 @@ fn command(run: &Run, words: &[&str], attempt: u32) -> (Command, Actor) {
         }
     };
     (person, PERSON)
+}
+
+/// A commit of the main branch.
+fn main_at(number: u64) -> CommitId {
+    format!("{number:040x}").parse().unwrap()
+}
+
+/// An agent that is asked for by itself.
+fn aside(number: u128) -> AgentStepId {
+    AgentStepId(Uuid::from_u128(number))
+}
+
+fn ask(number: u128) -> Command {
+    Command::AskStep { id: aside(number), name: "aside".into(), brief: Payload::Inline("{}".into()) }
 }
 
 fn succeeded(step: u32, attempt: u32) -> Command {
@@ -222,7 +249,7 @@ fn succeeded(step: u32, attempt: u32) -> Command {
 fn checked(activity: Activity, attempt: u32, passed: bool) -> Command {
     let report = Payload::Inline("{}".into());
     let summary = "it was looked at".into();
-    Command::Checked { activity, attempt, passed, fixable: true, summary, report, spent: Vec::new() }
+    Command::Checked { activity, attempt, passed, mend: Mend::Agent, summary, report, spent: Vec::new() }
 }
 
 /// Lets time pass and tells of every timer that comes due.
@@ -268,6 +295,9 @@ fn tell(run: &Run, events: &[Event]) -> String {
             Event::Planned { planner, .. } => format!("planned by {planner}"),
             Event::StepEnded { step, .. } => format!("{} ended", id(*step)),
             Event::LookedInVain { .. } => "looked in vain".to_owned(),
+            Event::CaughtUp { .. } => "caught up".to_owned(),
+            Event::StepAsked { id, .. } => format!("asks {}", id.0.as_u128()),
+            Event::AskedEnded { id, .. } => format!("asked {} ended", id.0.as_u128()),
             Event::Checked { passed, .. } => if *passed { "green" } else { "red" }.to_owned(),
             Event::OutcomeUnknown { activity, .. } => format!("{activity:?} unknown"),
             Event::CancelRequested { .. } => "cancel requested".to_owned(),
@@ -291,6 +321,8 @@ fn want(run: &Run, key: WorkKey, wanted: &Wanted<Work>) -> String {
         WorkKey::Step(step) => run.plan.steps[step as usize].id.clone(),
         WorkKey::Ending { step, .. } => format!("end of {}", run.plan.steps[step as usize].id),
         WorkKey::Look => "look".to_owned(),
+        WorkKey::Asked(id) if matches!(wanted, Wanted::Do(_)) => format!("end of asked {}", id.0.as_u128()),
+        WorkKey::Asked(id) => format!("asked {}", id.0.as_u128()),
         WorkKey::Activity(activity) => format!("{activity:?}"),
         WorkKey::Timer(Timer::GateExpires(_)) => "gate's end".to_owned(),
         WorkKey::Timer(timer) => format!("{timer:?}"),
@@ -555,6 +587,127 @@ fn red_tests_lead_back_with_a_fix_step_twice_and_then_fail() {
 }
 
 #[test]
+fn what_was_made_for_another_main_branch_is_tested_and_approved_again() {
+    let course = "!a; testing review pr merge-gate";
+    let lines = ["ok a0", "green", "green", "moved", "green", "green", "done", "approve", "moved", "green"];
+    insta::assert_snapshot!(play(course, &lines), @r#"
+    create: created, → executing, a0 starts
+    ok a0: a0 ok, → testing
+    green: green, → review
+    green: green, → pr-opened
+    moved: caught up, → testing
+    green: green, → review
+    green: green, → pr-opened
+    done: commit c0ffee, → merge-approval, opens "merge"
+    approve: gate approved
+    moved: caught up, → testing
+    green: green, → review
+    = review, 11 saves; wants Review
+    "#);
+    let mut often = vec!["ok a0"];
+    often.extend(["moved"; 9]);
+    insta::assert_snapshot!(play("!a; pr", &often), @r"
+    create: created, → executing, a0 starts
+    ok a0: a0 ok, → pr-opened
+    moved: caught up, → pr-opened
+    moved: caught up, → pr-opened
+    moved: caught up, → pr-opened
+    moved: caught up, → pr-opened
+    moved: caught up, → pr-opened
+    moved: caught up, → pr-opened
+    moved: caught up, → pr-opened
+    moved: caught up, → pr-opened
+    moved: ends failed (main_moved)
+    = failed, 11 saves; wants
+    ");
+}
+
+#[test]
+fn contradicting_changes_are_mended_in_a_fix_step() {
+    insta::assert_snapshot!(play("!aa; pr", &["ok a0", "ok a1", "undone fixable", "ok fix-1", "done"]), @r"
+    create: created, → executing, a0 starts, a1 starts
+    ok a0: a0 ok
+    ok a1: a1 ok, → pr-opened
+    undone fixable: adds fix-1 after 2, → executing, fix-1 starts
+    ok fix-1: fix-1 ok, → pr-opened
+    done: commit c0ffee
+    = pr-opened, 6 saves; wants Merge
+    ");
+}
+
+#[test]
+fn a_merge_that_something_is_in_the_way_of_is_asked_for_again() {
+    let lines = ["ok a0", "done", "approve", "undone blocked", "approve", "done"];
+    insta::assert_snapshot!(play("!a; pr merge-gate", &lines), @r#"
+    create: created, → executing, a0 starts
+    ok a0: a0 ok, → pr-opened
+    done: commit c0ffee, → merge-approval, opens "merge"
+    approve: gate approved
+    undone blocked: opens "merge"
+    approve: gate approved
+    done: commit c0ffee, ends merged
+    = merged, 7 saves; wants
+    "#);
+    insta::assert_snapshot!(play("!a; pr", &["ok a0", "done", "undone blocked", "approve", "done"]), @r#"
+    create: created, → executing, a0 starts
+    ok a0: a0 ok, → pr-opened
+    done: commit c0ffee
+    undone blocked: → merge-approval, opens "merge"
+    approve: gate approved
+    done: commit c0ffee, ends merged
+    = merged, 6 saves; wants
+    "#);
+}
+
+#[test]
+fn an_agent_that_is_asked_for_by_itself_belongs_to_its_run() {
+    let (plan, course) = graph("a; pr merge-gate");
+    let mut story = Story::begin(&Birth { repository: Some(repository()), ..birth(plan, course, true) });
+    let mut told = Vec::new();
+    for line in ["ask 1", "ask 2", "asked 1", "asked 1", "ok a0", "done", "reject", "ask 3"] {
+        told.push(format!("{line}: {}", say(&mut story, line)));
+    }
+    let wants = story.run.work().into_iter().map(|(key, wanted)| want(&story.run, key, &wanted));
+    told.push(wants.collect::<Vec<_>>().join(", "));
+    told.push(format!("asked 2: {}, cost {}", say(&mut story, "asked 2"), story.run.cost));
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    ask 1: asks 1
+    ask 2: asks 2
+    asked 1: asked 1 ended
+    asked 1: ! a report of an attempt or a step that is over
+    ok a0: a0 ok, → pr-opened
+    done: commit c0ffee, → merge-approval, opens "merge"
+    reject: gate denied, ends failed (gate_denied)
+    ask 3: ! a run that is failed does not allow an agent step
+    end of asked 2
+    asked 2: asked 2 ended, cost $0.000008
+    "#);
+    assert_eq!(say(&mut story, "retry"), "attempt 2, → executing, a0 starts");
+    for number in 10..26 {
+        assert_eq!(say(&mut story, &format!("ask {number}")), format!("asks {number}"));
+    }
+    assert!(say(&mut story, "ask 26").starts_with("! 16 agents are at work"));
+    insta::assert_snapshot!(play("!a", &["ask 1"]), @r"
+    create: created, → executing, a0 starts
+    ask 1: ! this run has no repository for an agent to work on
+    = executing, 1 saves; wants answer of a0
+    ");
+}
+
+#[test]
+fn tests_outside_a_sandbox_are_not_repeated_unseen() {
+    let (plan, course) = graph("a; testing uncontained");
+    let mut story = Story::begin(&birth(plan, course, true));
+    say(&mut story, "ok a0");
+    let (key, wanted) = story.run.work().into_iter().next().unwrap();
+    let Wanted::Do(work) = wanted else { panic!("{wanted:?}") };
+    assert_eq!(effect(work), crate::kit::machine::Effect::Irrevocable);
+    let lost = Machine::lost(&story.run, &key, Lost::OutcomeUnknown);
+    let events = story.take(Actor::System, &lost).unwrap();
+    assert_eq!(tell(&story.run, &events), "ends failed (outcome_unknown)");
+}
+
+#[test]
 fn a_retry_from_a_step_keeps_what_is_not_downstream() {
     let (plan, course) = graph("t tt tt");
     let mut story = Story::begin(&birth(plan, course, true));
@@ -708,7 +861,7 @@ fn an_interrupted_merge_that_can_be_seen_needs_no_person() {
     ok a0: a0 ok, → pr-opened
     done: commit c0ffee
     lost: Merge unknown, opens "unknownoutcome"
-    look yes: gate approved, ends merged
+    look yes: gate approved, commit 0000000000000000000000000000000000000007, ends merged
     look yes: ! a report of an attempt or a step that is over
     = merged, 5 saves; wants
     "#);
@@ -857,6 +1010,7 @@ fn founding_and_steps() -> Vec<Event> {
     events.push(Event::FixAdded {
         step: Step { id: "fix-1".into(), kind: StepKind::Agent, needs: vec![0, 1, 2] },
         at,
+        reason: None,
     });
     events
 }
@@ -947,6 +1101,32 @@ fn agents_events() -> Vec<Event> {
     ]
 }
 
+/// Events of a run that somebody disturbs: the main branch moves, or an agent is asked for.
+fn asides_events() -> Vec<Event> {
+    let (at, cost) = (BEGAN, MicroUsd(42));
+    let brief = Payload::Blob { name: "c0ffee".into(), len: 5000 };
+    vec![
+        Event::CaughtUp { main: main_at(7), at },
+        Event::FixAdded {
+            step: Step { id: "fix-1".into(), kind: StepKind::Agent, needs: vec![0] },
+            at,
+            reason: Some(Reason::new("merge_conflict", "the changes contradict each other in a")),
+        },
+        Event::StepAsked { id: aside(9), name: "aside".into(), brief, at },
+        Event::AskedEnded { id: aside(9), cost, at },
+    ]
+}
+
+/// A run outside a sandbox, after the main branch has moved, with an agent aside.
+fn caught_up() -> Run {
+    let (plan, course) = graph("a; testing pr merge-gate uncontained");
+    let mut story = Story::begin(&Birth { repository: Some(repository()), ..birth(plan, course, true) });
+    for line in ["ok a0", "green", "moved", "ask 9"] {
+        say(&mut story, line);
+    }
+    story.run
+}
+
 /// Its number among the kinds of events; a new kind belongs into `every_event`.
 fn kind(event: &Event) -> usize {
     match event {
@@ -967,6 +1147,9 @@ fn kind(event: &Event) -> usize {
         Event::StepEnded { .. } => 14,
         Event::Checked { .. } => 15,
         Event::LookedInVain { .. } => 16,
+        Event::CaughtUp { .. } => 17,
+        Event::StepAsked { .. } => 18,
+        Event::AskedEnded { .. } => 19,
     }
 }
 
@@ -974,11 +1157,16 @@ fn kind(event: &Event) -> usize {
 fn runs_and_their_events_are_written_and_read_as_ever() {
     let events = every_event();
     let agents = agents_events();
-    let kinds: std::collections::BTreeSet<usize> = events.iter().chain(&agents).map(kind).collect();
-    assert_eq!(kinds, (0..17).collect());
+    let asides = asides_events();
+    let all = events.iter().chain(&agents).chain(&asides);
+    let kinds: std::collections::BTreeSet<usize> = all.map(kind).collect();
+    assert_eq!(kinds, (0..20).collect());
     let journaled = Journaled { command: Some(Uuid::from_u128(9)), at: BEGAN, by: PERSON, events };
     golden::holds::<Journaled<Event>>("run-events", &journaled);
-    golden::holds::<Journaled<Event>>("run-events-agents", &Journaled { events: agents, ..journaled });
+    let of = |events| Journaled { events, ..journaled.clone() };
+    golden::holds::<Journaled<Event>>("run-events-agents", &of(agents));
+    golden::holds::<Journaled<Event>>("run-events-asides", &of(asides));
+    golden::holds::<Run>("run-caught-up", &caught_up());
     let (plan, course) = graph("ttgaaa t; plan-gate testing watch");
     let mut story = Story::begin(&birth(plan, course, true));
     for line in ["approve", "ok t0", "hold a3", "ok a4", "cancel"] {
@@ -1045,6 +1233,9 @@ enum Said {
     Pass {
         seconds: u32,
     },
+    Ask {
+        number: u8,
+    },
     /// Performs something that is wanted.
     Work {
         which: u8,
@@ -1066,6 +1257,7 @@ fn said() -> impl Strategy<Value = Said> {
             .prop_map(|(activity, attempt, how)| Said::Activity { activity, attempt, how }),
         2 => (0..3_u8, any::<u8>()).prop_map(|(timer, gate)| Said::Due { timer, gate }),
         1 => (0..90_000_u32).prop_map(|seconds| Said::Pass { seconds }),
+        2 => any::<u8>().prop_map(|number| Said::Ask { number }),
         16 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Said::Work { which, how }),
     ]
 }
@@ -1105,14 +1297,25 @@ fn step_report(step: u32, attempt: u32, how: u8) -> Command {
 fn activity_report(activity: Activity, attempt: u32, how: u8) -> Command {
     match how % 8 {
         0 => Command::OutcomeUnknown { activity, attempt },
-        1 => {
-            Command::Undone { activity, attempt, reason: Reason::new("red", "tests are red"), fixable: false }
-        }
-        2 => {
-            Command::Undone { activity, attempt, reason: Reason::new("red", "tests are red"), fixable: true }
-        }
+        1 => Command::Undone {
+            activity,
+            attempt,
+            reason: Reason::new("red", "tests are red"),
+            mend: Mend::Nobody,
+        },
+        2 => Command::Undone {
+            activity,
+            attempt,
+            reason: Reason::new("red", "tests are red"),
+            mend: Mend::Agent,
+        },
         3 => Command::Done { activity, attempt, commit: None, branch: None },
         4 if matches!(activity, Activity::Test | Activity::Review) => checked(activity, attempt, how > 99),
+        4 if how > 99 => Command::MainMoved { activity, attempt, main: main_at(how.into()) },
+        4 => {
+            let reason = Reason::new("checkout_in_the_way", "it is dirty");
+            Command::Undone { activity, attempt, reason, mend: Mend::Person }
+        }
         _ => Command::Done { activity, attempt, commit: Some("c0ffee".into()), branch: None },
     }
 }
@@ -1148,6 +1351,7 @@ fn meant(run: &Run, said: &Said) -> Option<Command> {
         Said::Due { timer: 1, .. } => Command::Due { timer: Timer::GraceEnds },
         Said::Due { .. } => Command::Due { timer: Timer::HealthCheck },
         Said::Pass { .. } => return None,
+        Said::Ask { number } => ask((*number).into()),
         Said::Work { which, how } => {
             let works: Vec<Work> = run
                 .work()
@@ -1165,11 +1369,18 @@ fn meant(run: &Run, said: &Said) -> Option<Command> {
                     Command::StepEnded { step: *step, attempt: *attempt, cost: MicroUsd(1) }
                 }
                 Work::Look { attempt } => {
-                    let happened = (how % 3 > 0).then_some(how % 2 == 0);
-                    Command::Looked { attempt: *attempt, happened }
+                    let seen = match how % 3 {
+                        0 => Seen::Nothing,
+                        1 => Seen::NotMerged,
+                        _ => Seen::Merged(main_at((*how).into())),
+                    };
+                    Command::Looked { attempt: *attempt, seen }
+                }
+                Work::AwaitAsked { id } | Work::EndAsked { id } => {
+                    Command::AskedEnded { id: *id, cost: MicroUsd(1) }
                 }
                 Work::EndStep { step, attempt } => step_report(*step, *attempt, *how),
-                Work::Perform { activity, attempt } => activity_report(*activity, *attempt, *how),
+                Work::Perform { activity, attempt, .. } => activity_report(*activity, *attempt, *how),
             }
         }
     })
@@ -1195,7 +1406,7 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 fn courses() -> impl Strategy<Value = Course> {
-    (any::<[bool; 8]>(), proptest::option::of(1..100_000_u64)).prop_map(|(on, watch_every_ms)| Course {
+    (any::<[bool; 9]>(), proptest::option::of(1..100_000_u64)).prop_map(|(on, watch_every_ms)| Course {
         plan_gate: on[0],
         testing: on[1],
         review: on[2],
@@ -1205,15 +1416,17 @@ fn courses() -> impl Strategy<Value = Course> {
         deploy_gate: on[6],
         verify: on[7],
         watch_every_ms,
+        uncontained: on[8],
     })
 }
 
 /// What holds for every run at rest between two commands.
 fn check(story: &mut Story) {
     let run = &story.run;
-    assert!(running(run) <= PARALLEL_MAX);
+    assert!(running(run) <= PARALLEL_MAX && run.asked.len() <= ASKED_MAX);
+    assert!(run.fixes <= FIXES_MAX && run.catch_ups <= CATCH_UPS_MAX);
     if matches!(run.status, Status::Failed { .. } | Status::Cancelled | Status::Merged) {
-        let is_ending = |key: &WorkKey| matches!(key, WorkKey::Ending { .. });
+        let is_ending = |key: &WorkKey| matches!(key, WorkKey::Ending { .. } | WorkKey::Asked(_));
         assert!(run.work().keys().all(is_ending), "{:?}", run.work());
         assert!(run.rests());
         assert_eq!(run.gates, []);
@@ -1257,9 +1470,11 @@ proptest! {
         plan in plans(),
         course in courses(),
         advancing in any::<bool>(),
+        has_repository in any::<bool>(),
         said in proptest::collection::vec(said(), 1..60),
     ) {
-        let mut story = Story::begin(&birth(plan, course, advancing));
+        let repository = has_repository.then(repository);
+        let mut story = Story::begin(&Birth { repository, ..birth(plan, course, advancing) });
         check(&mut story);
         for said in &said {
             if let Said::Pass { seconds } = said {

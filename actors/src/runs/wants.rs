@@ -20,10 +20,19 @@ impl Run {
             let work = Work::EndStep { step, attempt };
             wanted.insert(WorkKey::Ending { step, attempt }, Wanted::Do(work));
         }
+        let cancelling = self.cancel_requested_at.is_some();
+        for (id, attempt) in self.asked.iter().copied() {
+            let is_over = cancelling || self.status.is_end() || attempt != self.attempt;
+            let work = if is_over {
+                Wanted::Do(Work::EndAsked { id })
+            } else {
+                Wanted::Ask(Work::AwaitAsked { id })
+            };
+            wanted.insert(WorkKey::Asked(id), work);
+        }
         if self.status.is_end() && !matches!(self.status, Status::Operating { .. }) {
             return wanted;
         }
-        let cancelling = self.cancel_requested_at.is_some();
         let attempt = self.attempt;
         let want = |work| if cancelling { Wanted::Stop(work) } else { Wanted::Do(work) };
         for (place, progress) in (0_u32..).zip(&self.progress) {
@@ -39,8 +48,9 @@ impl Run {
             };
             wanted.insert(WorkKey::Step(place), work);
         }
+        let contained = !self.course.uncontained;
         if let Some(activity) = self.activity().filter(|_| self.unknown.is_none()) {
-            wanted.insert(WorkKey::Activity(activity), want(Work::Perform { activity, attempt }));
+            wanted.insert(WorkKey::Activity(activity), want(Work::Perform { activity, attempt, contained }));
         }
         if self.awaits_look(attempt) {
             wanted.insert(WorkKey::Look, Wanted::Do(Work::Look { attempt }));
@@ -100,10 +110,9 @@ impl Run {
 
     /// Whether nothing goes on by itself: the run has ended, or waits for somebody.
     pub fn rests(&self) -> bool {
-        let goes_on = |(key, wanted): (&WorkKey, &Wanted<Work>)| match wanted {
-            Wanted::Do(_) | Wanted::Stop(_) => !matches!(key, WorkKey::Ending { .. }),
-            Wanted::Ask(_) => true,
-            Wanted::At(_) => false,
+        let goes_on = |(key, wanted): (&WorkKey, &Wanted<Work>)| {
+            let is_aside = matches!(key, WorkKey::Ending { .. } | WorkKey::Asked(_));
+            !is_aside && !matches!(wanted, Wanted::At(_))
         };
         !self.work().iter().any(goes_on)
     }
@@ -115,7 +124,7 @@ impl Run {
             Some(step) => {
                 self.plan.steps.get(step as usize).map(|step| step.needs.clone()).unwrap_or_default()
             }
-            None => (0..u32::try_from(self.plan.steps.len()).unwrap_or(u32::MAX)).collect(),
+            None => self.last_steps(),
         };
         let mut found: BTreeMap<u32, CommitId> = BTreeMap::new();
         let mut seen = BTreeSet::new();
@@ -137,10 +146,20 @@ impl Run {
                 bases.push(commit);
             }
         }
+        let repository = self.repository.as_ref();
         if bases.is_empty() {
-            bases.extend(self.repository.as_ref().and_then(|repository| repository.base.clone()));
+            bases.extend(repository.and_then(|repository| repository.base.clone()));
         }
+        bases.extend(repository.and_then(|repository| repository.main.clone()));
         bases
+    }
+
+    /// The places of the steps that no other step comes after.
+    fn last_steps(&self) -> Vec<u32> {
+        let needed: BTreeSet<u32> =
+            self.plan.steps.iter().flat_map(|step| step.needs.iter().copied()).collect();
+        let all = 0..u32::try_from(self.plan.steps.len()).unwrap_or(u32::MAX);
+        all.filter(|place| !needed.contains(place)).collect()
     }
 
     /// What can be asked of the run now.

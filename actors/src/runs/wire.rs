@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cendriix_protocol::{
+    ids::AgentStepId,
     model_router::TaskType,
     money::MicroUsd,
     runs::{self as wire, Phase, ReversibilityTier, RunEvent, RunEventKind, StepStatus},
@@ -11,8 +12,8 @@ use cendriix_protocol::{
 };
 
 use super::state::{
-    Activity, Decision, Event, Gate, GateKind, Payload, Plan, Progress, Run, Status, Step, StepKind,
-    StepState,
+    Activity, Decision, Event, Gate, GateKind, Payload, Plan, Progress, Reason, Repository, Run, Status,
+    Step, StepKind, StepState,
 };
 use crate::{
     kit::machine::Actor,
@@ -211,7 +212,8 @@ fn applies(run: &Run, status: wire::Status) -> bool {
     let course = run.course;
     match status {
         wire::Status::PlanApproval => course.plan_gate,
-        wire::Status::MergeApproval => course.merge_gate,
+        // A merge that something is in the way of is asked for again, also where no gate stood.
+        wire::Status::MergeApproval => course.merge_gate || run.status == Status::MergeApproval,
         wire::Status::Deploying | wire::Status::DeployVerifying | wire::Status::Operating => course.deploy,
         wire::Status::DeployApproval => course.deploy && course.deploy_gate,
         wire::Status::SelfHealing => course.deploy && matches!(run.status, Status::SelfHealing),
@@ -284,10 +286,13 @@ pub(super) fn event(run: &Run, seq: u64, at: Timestamp, by: Actor, event: &Event
         Event::StepEnded { step, attempt, .. } => {
             RunEventKind::AgentStopped { node_id: node(*step), attempt: *attempt }
         }
-        Event::FixAdded { step, .. } => RunEventKind::StepAdded { node_id: step.id.clone() },
+        Event::FixAdded { step, reason, .. } => added(&step.id, reason.as_ref()),
         Event::CommitPinned { commit, branch } => {
             RunEventKind::CommitPinned { commit: commit.clone(), branch: branch.clone() }
         }
+        Event::CaughtUp { main, .. } => RunEventKind::MainMoved { commit: main.to_string() },
+        Event::StepAsked { id, name, .. } => asked(*id, name),
+        Event::AskedEnded { id, .. } => RunEventKind::AgentStepEnded { agent_step_id: *id },
         Event::LookedInVain { .. } => RunEventKind::OutcomeUnknown { activity: "merge".to_owned() },
         Event::OutcomeUnknown { activity, .. } => {
             RunEventKind::OutcomeUnknown { activity: format!("{activity:?}").to_lowercase() }
@@ -320,6 +325,14 @@ pub(super) fn event(run: &Run, seq: u64, at: Timestamp, by: Actor, event: &Event
     RunEvent { run_id: run.id, seq, at, kind }
 }
 
+fn asked(agent_step_id: AgentStepId, name: &str) -> RunEventKind {
+    RunEventKind::AgentStepAsked { agent_step_id, name: name.to_owned() }
+}
+
+fn added(step: &str, reason: Option<&Reason>) -> RunEventKind {
+    RunEventKind::StepAdded { node_id: step.to_owned(), reason: reason.map(Into::into) }
+}
+
 fn inline(payload: &Payload) -> Option<serde_json::Value> {
     match payload {
         Payload::Inline(text) => serde_json::from_str(text).ok(),
@@ -344,11 +357,7 @@ pub(super) fn diff(run: &Run, base: &CommitId, head: &CommitId, diff: Diff) -> w
     wire::RunDiff {
         run_id: run.id,
         files: files.collect(),
-        base_commit: run
-            .repository
-            .as_ref()
-            .and_then(|repository| repository.base.as_ref())
-            .map(|_| base.to_string()),
+        base_commit: run.repository.as_ref().and_then(Repository::main).map(|_| base.to_string()),
         commit: (head != base).then(|| head.to_string()),
         patch: diff.patch,
         truncated: diff.truncated,

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cendriix_protocol::money::MicroUsd;
+use cendriix_protocol::{ids::AgentStepId, money::MicroUsd};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     delivery::Delivery,
     inputs,
-    state::{Command, Content, GRACE, Payload, Reason, Run, StepState, Work, WorkKey},
+    state::{Command, Content, GRACE, Mend, Payload, Reason, Run, StepState, Work, WorkKey},
 };
 use crate::{
     Error,
@@ -43,6 +43,7 @@ impl Carries for Run {
             Event::Created(created) => Some(&created.input),
             Event::Planned { detail, .. } => Some(detail),
             Event::StepSucceeded { output, .. } => Some(output),
+            Event::StepAsked { brief, .. } => Some(brief),
             Event::Checked { report, .. } => Some(report),
             Event::Moved { .. }
             | Event::StepStarted { .. }
@@ -52,6 +53,8 @@ impl Carries for Run {
             | Event::GateOpened { .. }
             | Event::GateClosed { .. }
             | Event::CommitPinned { .. }
+            | Event::CaughtUp { .. }
+            | Event::AskedEnded { .. }
             | Event::OutcomeUnknown { .. }
             | Event::LookedInVain { .. }
             | Event::CancelRequested { .. }
@@ -109,13 +112,12 @@ impl RunWorld {
         Arc::clone(&self.apart).acquire_owned().await.map_err(|_| stopping())
     }
 
-    /// The outcome of an agent as the command that reports it; `None` while it goes on.
-    async fn outcome(&self, run: &Run, step: u32, attempt: u32) -> Option<Command> {
-        let id = run.agent_step(step, attempt);
+    /// How an agent ended; `None` while it goes on.
+    async fn outcome(&self, run: &Run, id: AgentStepId) -> Option<Outcome> {
         let mut pause = AGAIN_AFTER;
         for _ in 0..READ_TRIES {
             match self.agent_steps.outcome(id).await {
-                Ok(outcome) => return outcome.map(|outcome| told(step, attempt, outcome)),
+                Ok(outcome) => return outcome,
                 Err(error) => {
                     tracing::warn!(run.id = %run.id, %error, "the outcome of an agent cannot be read");
                     tokio::time::sleep(pause).await;
@@ -124,30 +126,33 @@ impl RunWorld {
             }
         }
         let reason = Reason::new("internal_error", "what came of the agent's work cannot be read");
-        Some(Command::StepFailed { step, attempt, reason, cost: MicroUsd(0) })
+        Some(Outcome::lost(reason))
     }
 
-    /// Has an agent stop, and tells how it ended.
-    async fn end(&self, run: &Run, key: WorkKey, step: u32, attempt: u32) -> Command {
+    /// Has an agent stop, and tells how it ended; `None` when there is no such agent.
+    async fn end(&self, run: &Run, id: AgentStepId) -> Option<Outcome> {
         // Told again until it has ended: nobody else would stop it, and what it costs belongs to this run.
-        let outcome = loop {
-            match self.agent_steps.stop(run.agent_step(step, attempt), GRACE).await {
-                Ok(Some(outcome)) => break Some(outcome),
-                Err(Error::Missing { .. }) => break None,
+        loop {
+            match self.agent_steps.stop(id, GRACE).await {
+                Ok(Some(outcome)) => return Some(outcome),
+                Err(Error::Missing { .. }) => return None,
                 Ok(None) => (),
                 Err(error) => {
                     tracing::warn!(run.id = %run.id, %error, "an agent could not be told to stop");
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
             }
-        };
-        if let WorkKey::Ending { .. } = key {
-            let cost = outcome.map_or(MicroUsd(0), |outcome| outcome.cost);
-            return Command::StepEnded { step, attempt, cost };
         }
-        let reason = Reason::new("cancelled", "it was stopped");
-        let lost = Command::StepFailed { step, attempt, reason, cost: MicroUsd(0) };
-        outcome.map_or(lost, |outcome| told(step, attempt, outcome))
+    }
+
+    /// Has the agent of a step stop.
+    async fn end_step(&self, run: &Run, key: WorkKey, step: u32, attempt: u32) -> Command {
+        let outcome = self.end(run, run.agent_step(step, attempt)).await;
+        let outcome = outcome.unwrap_or_else(|| Outcome::lost(Reason::new("cancelled", "it was stopped")));
+        if let WorkKey::Ending { .. } = key {
+            return Command::StepEnded { step, attempt, cost: outcome.cost };
+        }
+        told(step, attempt, outcome)
     }
 }
 
@@ -221,17 +226,24 @@ impl World<Run> for RunWorld {
                 }
                 Err(reason) => Command::StepFailed { step, attempt, reason, cost: MicroUsd(0) },
             },
-            Work::AwaitStep { step, attempt } => return self.outcome(run, step, attempt).await,
-            Work::EndStep { step, attempt } => self.end(run, task.key, step, attempt).await,
-            Work::Look { attempt } => Command::Looked { attempt, happened: self.delivery.look(run).await },
-            Work::Perform { activity, attempt } => match self.compiled(run).await {
+            Work::AwaitStep { step, attempt } => {
+                told(step, attempt, self.outcome(run, run.agent_step(step, attempt)).await?)
+            }
+            Work::EndStep { step, attempt } => self.end_step(run, task.key, step, attempt).await,
+            Work::AwaitAsked { id } => Command::AskedEnded { id, cost: self.outcome(run, id).await?.cost },
+            Work::EndAsked { id } => {
+                let cost = self.end(run, id).await.map_or(MicroUsd(0), |outcome| outcome.cost);
+                Command::AskedEnded { id, cost }
+            }
+            Work::Look { attempt } => Command::Looked { attempt, seen: self.delivery.look(run).await },
+            Work::Perform { activity, attempt, .. } => match self.compiled(run).await {
                 Ok(compiled) => {
                     let intent = task.intent.as_ref();
                     Box::pin(self.delivery.perform(run, &compiled, activity, &task.stop, intent)).await
                 }
                 Err(error) => {
                     let reason = Reason::new("internal_error", error.to_string());
-                    Command::Undone { activity, attempt, reason, fixable: false }
+                    Command::Undone { activity, attempt, reason, mend: Mend::Nobody }
                 }
             },
         })

@@ -50,6 +50,9 @@ pub enum RunEventKind {
     StepAdded {
         /// The step's id in the plan.
         node_id: String,
+        /// What it is to mend, where no check before it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
     },
     /// An agent that was still at work when its attempt ended has stopped.
     AgentStopped {
@@ -57,6 +60,23 @@ pub enum RunEventKind {
         node_id: String,
         /// The attempt that it worked in.
         attempt: u32,
+    },
+    /// The main branch had moved; the change is joined with what it holds by now and tested again.
+    MainMoved {
+        /// The commit that the main branch is at.
+        commit: String,
+    },
+    /// Somebody asked for an agent to work on what the run has done so far, by `POST /agent/steps`.
+    AgentStepAsked {
+        /// The agent's step.
+        agent_step_id: AgentStepId,
+        /// What it is called.
+        name: String,
+    },
+    /// Such an agent has ended.
+    AgentStepEnded {
+        /// The agent's step.
+        agent_step_id: AgentStepId,
     },
     /// The commit that is to be merged, or that the main branch is at after the merge.
     CommitPinned {
@@ -168,6 +188,9 @@ impl RunEventKind {
             Self::RunPlanned { .. } => "RUN_PLANNED",
             Self::StepAdded { .. } => "STEP_ADDED",
             Self::AgentStopped { .. } => "AGENT_STOPPED",
+            Self::MainMoved { .. } => "MAIN_MOVED",
+            Self::AgentStepAsked { .. } => "AGENT_STEP_ASKED",
+            Self::AgentStepEnded { .. } => "AGENT_STEP_ENDED",
             Self::CommitPinned { .. } => "COMMIT_PINNED",
             Self::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
             Self::NodeRunStarted { .. } => "NODE_RUN_STARTED",

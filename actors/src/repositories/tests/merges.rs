@@ -20,7 +20,8 @@ async fn a_merge_is_a_commit_of_its_own_and_the_clean_checkout_comes_along() {
     assert_eq!(commit.parent_ids().map(CommitId::from).collect::<Vec<_>>(), [main, done.clone()]);
     assert_eq!((commit.message().unwrap(), commit.time().seconds()), ("Merge a run", 1_780_000_000));
     assert_eq!(work.head().await, merged);
-    assert!(work.desk.repositories.contains(&work.source, &done).await.unwrap());
+    let merged_as = work.desk.repositories.merged_as(&work.source, &done).await.unwrap();
+    assert_eq!(merged_as, Some(merged));
     let wanted = [
         (".gitignore", "*.tmp\n"),
         ("added/deep", "2\n"),
@@ -54,30 +55,31 @@ async fn what_is_merged_already_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_main_that_has_moved_elsewhere_is_joined_with() {
+async fn what_was_made_for_another_main_is_not_merged_before_it_is_joined_with_the_one_there_is() {
     let work = users(&[("a", "1\n"), ("b", "1\n")]);
     let main = work.head().await;
     let done = work.step("build", std::slice::from_ref(&main), &[("a", "2\n")]).await;
     let moved = commit(work.path(), &[("b", "2\n")]);
-    let merged = work.merge(&done, Some(&main)).await.unwrap();
+    let refused = work.merge(&done, Some(&main)).await.unwrap_err();
+    assert!(matches!(&refused, Failure::MainMoved { main } if *main == moved), "{refused:?}");
+    assert_eq!(work.head().await, moved);
+    let joined = work.desk.repositories.join(&work.source, &[done.clone(), moved.clone()]).await.unwrap();
+    let merged = work.merge(&joined, Some(&moved)).await.unwrap();
     assert_eq!(
         (work.text(&merged, "a").unwrap(), work.text(&merged, "b").unwrap()),
         ("2\n".into(), "2\n".into())
     );
-    let parents: Vec<CommitId> =
-        work.repo().find_commit(oid(&merged)).unwrap().parent_ids().map(CommitId::from).collect();
-    assert_eq!(parents, [moved, done]);
+    let merged_as = work.desk.repositories.merged_as(&work.source, &done).await.unwrap();
+    assert_eq!(merged_as, Some(merged));
     assert_eq!(work.git(&["status", "--porcelain"]).unwrap_or_default(), "");
 }
 
 #[tokio::test]
-async fn a_main_that_has_moved_and_contradicts_is_left_as_it_is() {
+async fn a_main_that_contradicts_is_left_as_it_is() {
     let work = users(&[("a", "1\n")]);
     let main = work.head().await;
     let done = work.step("build", std::slice::from_ref(&main), &[("a", "2\n")]).await;
     let moved = commit(work.path(), &[("a", "3\n")]);
-    let refused = work.merge(&done, Some(&main)).await.unwrap_err();
-    assert!(matches!(&refused, Failure::MainMoved { conflicts } if conflicts == &["a"]), "{refused:?}");
     let known = work.merge(&done, Some(&moved)).await.unwrap_err();
     assert!(matches!(&known, Failure::Conflict { paths } if paths == &["a"]), "{known:?}");
     assert_eq!(work.head().await, moved);
@@ -157,7 +159,7 @@ async fn a_merge_that_was_cut_off_after_the_checkout_is_carried_on() {
     let repo = Repository::open(work.path()).unwrap();
     let result = repo.find_commit(oid(&done)).unwrap();
     repo.checkout_tree(result.as_object(), None).unwrap();
-    assert!(!work.desk.repositories.contains(&work.source, &done).await.unwrap());
+    assert_eq!(work.desk.repositories.merged_as(&work.source, &done).await.unwrap(), None);
     work.merge(&done, Some(&main)).await.unwrap();
     assert_eq!(work.git(&["status", "--porcelain"]).unwrap_or_default(), "");
     assert_eq!(everything(work.path()).len(), 2);
@@ -177,10 +179,17 @@ async fn two_who_merge_at_once_both_succeed_and_nothing_is_lost() {
     }
     let merge_all = async |repositories: Repositories, commits: Vec<CommitId>| {
         for commit in commits {
-            let wanted = Merge { commit, expected_main: Some(main.clone()), message: "Merge".into(), at: AT };
+            let expected_main = Some(main.clone());
+            let mut wanted = Merge { commit, expected_main, message: "Merge".into(), at: AT };
             // A lost race is told, and asking again is all there is to do.
             while let Err(failure) = repositories.merge(&work.source, wanted.clone()).await {
-                assert!(matches!(failure, Failure::Raced(_)), "{failure:?}");
+                if let Failure::MainMoved { main } = failure {
+                    let both = [wanted.commit, main.clone()];
+                    wanted.commit = repositories.join(&work.source, &both).await.unwrap();
+                    wanted.expected_main = Some(main);
+                } else {
+                    assert!(matches!(failure, Failure::Raced(_)), "{failure:?}");
+                }
             }
         }
     };

@@ -66,7 +66,7 @@ async fn an_empty_repository_is_worked_in_from_nothing_and_its_first_merge_creat
     assert_eq!((state.default_branch.as_str(), state.head), ("trunk", None));
     assert!(state.notes[0].contains("empty"), "{:?}", state.notes);
     let commit = work.step("build", &[], &[("src/main.rs", "fn main() {}\n")]).await;
-    assert!(!work.desk.repositories.contains(&work.source, &commit).await.unwrap());
+    assert_eq!(work.desk.repositories.merged_as(&work.source, &commit).await.unwrap(), None);
     // The branch that shows a run is the only one there is, and still not the one that is merged into.
     let run = cendriix_protocol::ids::RunId(uuid::Uuid::from_u128(77));
     work.desk.repositories.show(&work.source, run, "Build", &commit).await.unwrap();
@@ -225,9 +225,11 @@ async fn locks_of_a_killed_process_are_removed_where_only_we_take_them() {
     let (work, users) = (restarted(work), restarted(users));
     let again = work.step("build", &[], &[("a", "1")]).await;
     assert_eq!(first, again);
-    work.merge(&again, None).await.unwrap();
+    let main = work.head().await;
+    work.merge(&again, Some(&main)).await.unwrap();
     let theirs = users.step("build", &[], &[("a", "1")]).await;
-    let refused = users.merge(&theirs, None).await.unwrap_err();
+    let main = users.head().await;
+    let refused = users.merge(&theirs, Some(&main)).await.unwrap_err();
     assert!(matches!(&refused, Failure::Raced(branch) if branch == "main"), "{refused:?}");
     assert!(refused.to_string().contains(".lock"), "{refused}");
 }

@@ -139,9 +139,47 @@ async fn bases_that_contradict_each_other_are_named() {
     write(&tree.path().join("new"), "right");
     fs::remove_file(tree.path().join("gone")).unwrap();
     let right = keep(&tree).await.commit;
-    let refused = work.try_tree("join", &[left, right]).await.unwrap_err();
+    let bases = [left, right];
+    let refused = work.desk.repositories.join(&work.source, &bases).await.unwrap_err();
     assert!(matches!(&refused, Failure::Conflict { paths } if paths == &["a", "gone", "new"]), "{refused:?}");
     assert_eq!(refused.to_string(), "the changes contradict each other in a, gone, new");
+}
+
+#[tokio::test]
+async fn who_mends_a_contradiction_sees_both_sides_and_leaves_no_marks_in_the_history() {
+    let work = users(&[("a", "1\nsame\n"), ("gone", "1\n"), ("image", "\0 0")]);
+    let main = [work.head().await];
+    let changes = [("a", "left\nsame\n"), ("gone", "2\n"), ("image", "\0 left")];
+    let left = work.step("left", &main, &changes).await;
+    let middle = work.step("middle", &main, &[("b", "fits\n")]).await;
+    let tree = work.tree("right", &main).await;
+    write(&tree.path().join("a"), "right\nsame\n");
+    write(&tree.path().join("image"), "\0 right");
+    fs::remove_file(tree.path().join("gone")).unwrap();
+    let right = keep(&tree).await.commit;
+    let bases = [left.clone(), middle.clone(), right.clone()];
+    let tree = work.tree("join", &bases).await;
+    assert_eq!(tree.conflicts(), ["a", "gone", "image"]);
+    let text = fs::read_to_string(tree.path().join("a")).unwrap();
+    assert!(text.contains("left\n=======\nright\n>>>>>>> ") && text.ends_with("same\n"), "{text}");
+    assert_eq!(fs::read(tree.path().join("image")).unwrap(), b"\0 left");
+    let marked = keep(&tree).await.commit;
+    let left_in = |commit: CommitId, paths: Vec<String>| {
+        let (repositories, source) = (work.desk.repositories.clone(), work.source.clone());
+        async move { repositories.marks_left(&source, &commit, &paths).await.unwrap() }
+    };
+    assert_eq!(left_in(marked, tree.conflicts().to_vec()).await, ["a"]);
+    write(&tree.path().join("a"), "both\nsame\n");
+    let mended = keep(&tree).await.commit;
+    assert_eq!(left_in(mended.clone(), tree.conflicts().to_vec()).await, [""; 0]);
+    let parents: Vec<CommitId> =
+        work.repo().find_commit(oid(&mended)).unwrap().parent_ids().map(CommitId::from).collect();
+    assert_eq!(parents, bases);
+    // What was mended stands for all that it was made of.
+    let joined = work.desk.repositories.join(&work.source, &[left, right, mended.clone()]).await.unwrap();
+    assert_eq!(joined, mended);
+    assert_eq!(work.text(&mended, "b").as_deref(), Some("fits\n"));
+    work.is_sound();
 }
 
 #[tokio::test]
