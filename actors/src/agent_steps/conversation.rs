@@ -56,8 +56,8 @@ impl Brief {
             "\n\n## Changes that contradict each other\n\n\
              This begins from changes that were made side by side and contradict each other in the files \
              below. Where both changed the same lines of a text, both sides stand there between `<<<<<<<`, \
-             `=======` and `>>>>>>>`; of any other file one side is there. Mend them first, so that what each \
-             side wanted is kept, and leave no such marks.\n\n",
+             `=======` and `>>>>>>>`; of any other file one side is there. Mend them first, so that what \
+             each side wanted is kept, and leave no such marks.\n\n",
         );
         for path in conflicts {
             writeln!(self.prompt, "- `{path}`").ok();
