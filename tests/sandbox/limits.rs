@@ -68,6 +68,33 @@ async fn a_file_grows_to_its_limit_and_no_further() {
 }
 
 #[tokio::test]
+async fn a_command_that_fills_the_disk_is_ended_before_it_has() {
+    for bench in benches().await {
+        let disk = rustix::fs::statvfs(&bench.tree).unwrap();
+        let mut spec = bench.shell("n=0; while :; do n=$((n + 1)); head -c 4M /dev/urandom > file$n; done");
+        spec.limits.disk_free_bytes = disk.f_bavail * disk.f_frsize - (64 << 20);
+        let said = bench.run(spec).await;
+        assert!(said.exit.out_of_disk && !said.exit.timed_out, "{}", why(&said));
+    }
+}
+
+#[tokio::test]
+async fn a_command_waits_for_its_turn_and_can_be_stopped_meanwhile() {
+    let bench = Bench::bubblewrap().await;
+    let most = 8 * std::thread::available_parallelism().unwrap().get();
+    let mut running = Vec::new();
+    for _ in 0..most {
+        running.push(bench.start(ExecSpec::new(&bench.tree, ["cat", "/dev/zero"])).await);
+    }
+    let waiting = ExecSpec::new(&bench.tree, ["true"]);
+    let stop = waiting.stop.clone();
+    let (waited, ()) = tokio::join!(bench.sandboxes.exec(waiting), async { stop.cancel() });
+    assert_eq!(waited.unwrap_err().to_string(), "it was stopped before it began");
+    drop(running.pop());
+    assert!(bench.start(ExecSpec::new(&bench.tree, ["true"])).await.exit().await.is_success());
+}
+
+#[tokio::test]
 async fn endless_output_is_cut_and_costs_no_memory() {
     for bench in Bench::each().await {
         let before = resident_bytes();

@@ -229,6 +229,7 @@ impl Delivery {
         let how = match exit.code {
             _ if exit.timed_out => format!("took longer than {} s", TESTS_WITHIN.as_secs()),
             _ if exit.out_of_memory => "ran out of memory".to_owned(),
+            _ if exit.out_of_disk => "filled the disk".to_owned(),
             _ if exit.out_of_cpu => "used up its processor time".to_owned(),
             Some(0) => "passed".to_owned(),
             Some(code) => format!("failed with exit code {code}"),

@@ -46,7 +46,10 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -68,6 +71,9 @@ use crate::{kit::tasks::Tasks, reason::chain};
 /// A private `/tmp` takes a quarter of the memory, within these bounds.
 const TMP_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=1 << 30;
 
+/// How many commands run at the same time, for each processor.
+const COMMANDS_PER_CPU: usize = 8;
+
 /// How long the trial of a wall may take.
 const TRIAL: Duration = Duration::from_secs(10);
 
@@ -85,6 +91,8 @@ struct Engine {
     owners: Arc<Owners>,
     enforcement: Enforcement,
     tasks: Tasks,
+    /// Whose turn it is; the others wait.
+    turns: Arc<Semaphore>,
     closing: CancellationToken,
 }
 
@@ -106,6 +114,7 @@ impl Sandboxes {
             (if allowed.cgroups { cgroups } else { Cgroups::default() }, Reach::discover())
         });
         let (cgroups, reach) = looked.await.unwrap_or_default();
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let owners = Owners::new();
         let is_root = owners.is_root();
         let mut notes = Vec::new();
@@ -118,6 +127,7 @@ impl Sandboxes {
             reach,
             owners: Arc::new(owners),
             tasks: Tasks::default(),
+            turns: Arc::new(Semaphore::new(cpus * COMMANDS_PER_CPU)),
             closing: CancellationToken::new(),
         };
         let mut found = Wall::Open;
@@ -164,15 +174,21 @@ impl Sandboxes {
         }
     }
 
-    /// Starts a command.
+    /// Starts a command, once it is its turn: eight for each processor run at the same time.
     ///
     /// # Errors
     ///
     /// When it makes no sense, cannot be contained here, or cannot be started.
     pub async fn exec(&self, spec: ExecSpec) -> Result<Running, Error> {
         spec.check()?;
+        let turn = tokio::select! {
+            biased;
+            () = self.0.closing.cancelled() => return Err(Error::Stopped),
+            () = spec.stop.cancelled() => return Err(Error::Stopped),
+            turn = Arc::clone(&self.0.turns).acquire_owned() => turn.map_err(io::Error::other)?,
+        };
         let engine = self.0.clone();
-        let prepared = tokio::task::spawn_blocking(move || engine.prepare(spec)).await;
+        let prepared = tokio::task::spawn_blocking(move || engine.prepare(spec, turn)).await;
         let job = prepared.map_err(io::Error::other)??;
         let (running, work) = running::start(job).await?;
         self.0.tasks.spawn("sandbox", work);
@@ -209,7 +225,7 @@ impl Sandboxes {
 
 impl Engine {
     /// Does everything that comes before the start.
-    fn prepare(&self, spec: ExecSpec) -> Result<Job, Error> {
+    fn prepare(&self, spec: ExecSpec, turn: OwnedSemaphorePermit) -> Result<Job, Error> {
         let wall = match (spec.mode, &self.wall) {
             (Mode::Local, Wall::Open) => return Err(Error::Unavailable(self.enforcement.notes.join("; "))),
             (Mode::Local, wall) => wall.clone(),
@@ -227,6 +243,7 @@ impl Engine {
         let group = is_limited.then(|| self.cgroups.group(&spec.limits)).transpose()?;
         let ExecSpec { tree, argv, cwd, env, stdin, limits, stop, .. } = spec;
         let by_rlimit = |cgroup: &Option<PathBuf>, most: u64| cgroup.is_none().then_some(most);
+        let place = tree.clone();
         let plan = Plan {
             env: self.env(env, scratch.as_ref()),
             user,
@@ -248,7 +265,8 @@ impl Engine {
         };
         let (command, ending) = self.helper(&plan.wall, group.is_some());
         let stdin = [plan.framed()?, stdin.unwrap_or_default()].concat();
-        Ok(Job { command, stdin, limits, stop, closing: self.closing.clone(), group, scratch, ending })
+        let closing = self.closing.clone();
+        Ok(Job { command, tree: place, turn, stdin, limits, stop, closing, group, scratch, ending })
     }
 
     /// The user that a command in a tree runs as; none when it is the server's own.

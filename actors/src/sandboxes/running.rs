@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    path::{Path, PathBuf},
     pin::pin,
     process::ExitStatus,
     sync::{
@@ -25,7 +26,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
     task::yield_now,
     time::{Instant, interval, sleep, timeout},
 };
@@ -41,8 +42,10 @@ use super::{
 const PIECES: usize = 16;
 /// The largest piece of output.
 const PIECE_BYTES: usize = 16 << 10;
-/// How often processor time is looked at.
-const CPU_EVERY: Duration = Duration::from_millis(100);
+/// How often processor time and the disk are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How many files must be possible still.
+const FILES_MIN: u64 = 4_096;
 /// How long whoever is killed may take to be gone.
 const DYING: Duration = Duration::from_secs(2);
 /// Looks at whoever is dying before it is waited for: most are gone sooner than the shortest wait is over.
@@ -94,6 +97,9 @@ impl Running {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) command: Command,
+    pub(super) tree: PathBuf,
+    /// Its turn, which is over with it.
+    pub(super) turn: OwnedSemaphorePermit,
     /// The plan, and what the command reads behind it.
     pub(super) stdin: Vec<u8>,
     pub(super) limits: Limits,
@@ -127,12 +133,13 @@ enum Over {
     Ended(io::Result<ExitStatus>),
     TimedOut,
     OutOfCpu,
+    OutOfDisk,
     Stopped,
 }
 
 async fn supervise(mut child: Child, job: Job, stop: CancellationToken, out: mpsc::Sender<Output>) -> Exit {
     let began = Instant::now();
-    let Job { limits, group, scratch, ending, stdin, closing, .. } = job;
+    let Job { limits, group, scratch, ending, stdin, closing, tree, turn, .. } = job;
     let mut target = Target { pid: child.id(), ending, group };
     let budget = Budget(AtomicU64::new(limits.output_bytes));
     let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -156,6 +163,7 @@ async fn supervise(mut child: Child, job: Job, stop: CancellationToken, out: mps
                 status = child.wait() => break Over::Ended(status),
                 () = sleep(limits.wall.saturating_sub(began.elapsed())) => break Over::TimedOut,
                 () = target.out_of_cpu(limits.cpu_seconds) => break Over::OutOfCpu,
+                () = out_of_disk(&tree, limits.disk_free_bytes) => break Over::OutOfDisk,
                 () = stop.cancelled() => break Over::Stopped,
                 () = closing.cancelled() => break Over::Stopped,
                 _ = &mut pumps, if !is_drained => is_drained = true,
@@ -170,16 +178,31 @@ async fn supervise(mut child: Child, job: Job, stop: CancellationToken, out: mps
     exit.out_of_memory = target.group.as_ref().is_some_and(Group::ran_out_of_memory);
     exit.timed_out = matches!(over, Over::TimedOut);
     exit.out_of_cpu = matches!(over, Over::OutOfCpu);
+    exit.out_of_disk = matches!(over, Over::OutOfDisk);
     if let Over::Ended(Ok(status)) = over {
         use std::os::unix::process::ExitStatusExt;
         (exit.code, exit.signal) = (status.code(), status.signal());
         let by_kernel = 128 + Signal::SIGXCPU as i32;
         exit.out_of_cpu = exit.code == Some(by_kernel) || exit.signal == Some(Signal::SIGXCPU as i32);
     }
-    let cleaning = tokio::task::spawn_blocking(move || drop((target, scratch)));
+    let cleaning = tokio::task::spawn_blocking(move || drop((target, scratch, turn)));
     // Nothing is left to do when that panicked.
     drop(cleaning.await);
     exit
+}
+
+/// Comes back when the disk has less space than that, or hardly a file can be added.
+async fn out_of_disk(tree: &Path, least: u64) {
+    let mut looks = interval(LOOK_EVERY);
+    let is_full = || {
+        rustix::fs::statvfs(tree).is_ok_and(|disk| {
+            let counts_files = disk.f_files > 0;
+            disk.f_bavail.saturating_mul(disk.f_frsize) < least || counts_files && disk.f_favail < FILES_MIN
+        })
+    };
+    while !is_full() {
+        looks.tick().await;
+    }
 }
 
 /// Whom to kill. Kills when it goes away, should nobody have done so before.
@@ -218,7 +241,7 @@ impl Target {
 
     /// Comes back when the command has used its processor time.
     async fn out_of_cpu(&self, seconds: u64) {
-        let mut looks = interval(CPU_EVERY);
+        let mut looks = interval(LOOK_EVERY);
         let used = || self.group.as_ref().and_then(Group::cpu_used).unwrap_or_default();
         while used() <= Duration::from_secs(seconds) {
             looks.tick().await;

@@ -37,6 +37,9 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// The largest file it may write.
     pub file_bytes: u64,
+    /// Space on the tree's disk that it must leave to everybody else; it is killed when less is free, whoever
+    /// took it.
+    pub disk_free_bytes: u64,
     /// Output that is passed on, of stdout and stderr together; the rest is read and forgotten.
     pub output_bytes: u64,
 }
@@ -49,6 +52,7 @@ impl Default for Limits {
             processes: 256,
             cpu_seconds: 60,
             file_bytes: 1 << 30,
+            disk_free_bytes: 256 << 20,
             output_bytes: 1 << 20,
         }
     }
@@ -145,6 +149,8 @@ pub struct Exit {
     pub timed_out: bool,
     /// It was killed because its processor time was used up.
     pub out_of_cpu: bool,
+    /// It was killed because the disk was nearly full.
+    pub out_of_disk: bool,
     /// Not all of its output was passed on.
     pub truncated: bool,
     /// A process of it was killed because the memory was used up. Known only where memory is limited by a
@@ -181,6 +187,9 @@ pub enum Error {
     /// The tree cannot be given to the command.
     #[error("the tree cannot be used: {0}")]
     Tree(String),
+    /// It was stopped while it waited for its turn.
+    #[error("it was stopped before it began")]
+    Stopped,
     /// It could not be started.
     #[error("the sandbox could not be started")]
     Start(#[from] std::io::Error),

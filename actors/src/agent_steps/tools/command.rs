@@ -135,6 +135,8 @@ fn ended(exit: &Exit, wall: Duration, is_too_much: bool, is_stopped: bool) -> St
         "its memory was used up".to_owned()
     } else if exit.out_of_cpu {
         "its processor time was used up".to_owned()
+    } else if exit.out_of_disk {
+        "the disk was nearly full".to_owned()
     } else if exit.code.is_none() && is_stopped {
         "it was stopped".to_owned()
     } else {
