@@ -458,4 +458,9 @@ async fn an_agent_goes_on_after_a_restart_from_what_its_calls_had_done() {
     assert_eq!(run["status"], "merged", "{run}");
     let [step] = &steps(&ada, &run).await[..] else { panic!("one step") };
     assert_eq!(step["turns"][1]["toolCalls"][0]["result"]["text"], "kept\n", "{step}");
+    // The call that was lost with the server counts as spent.
+    let turns = step["turns"].as_array().unwrap().iter();
+    let of = |turn: &Value| turn["inputTokens"].as_u64().unwrap() + turn["outputTokens"].as_u64().unwrap();
+    let lost = step["totalTokens"].as_u64().unwrap() - turns.map(of).sum::<u64>();
+    assert_eq!(lost, of(&step["turns"][1]), "{step}");
 }

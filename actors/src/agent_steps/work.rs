@@ -92,7 +92,7 @@ impl World<AgentStep> for AgentWorld {
         let turn = step.turn();
         let done = match task.work {
             Work::Prepare => self.prepare(step).await,
-            Work::Think { turn } => self.think(step, turn, &task.stop).await,
+            Work::Think { turn } => self.think(step, turn, task.is_repeated, &task.stop).await,
             Work::Act { turn, .. } => self.act(step, turn, &task.stop).await,
         };
         let command = done.unwrap_or_else(|Broken(end)| Command::Broke { turn, end, spent: Vec::new() });
@@ -146,7 +146,13 @@ impl AgentWorld {
         content::json("brief", &text)
     }
 
-    async fn think(&self, step: &AgentStep, turn: u32, token: &CancellationToken) -> Result<Command, Broken> {
+    async fn think(
+        &self,
+        step: &AgentStep,
+        turn: u32,
+        is_repeated: bool,
+        token: &CancellationToken,
+    ) -> Result<Command, Broken> {
         let brief = self.task(step).await?;
         let request = conversation::request(&self.contents, step, &brief, Toolbox::specs()).await?;
         let (deltas, mut pieces) = mpsc::channel::<String>(PIECES);
@@ -162,7 +168,7 @@ impl AgentWorld {
             }
         };
         let (asked, ()) = tokio::join!(self.models.ask(ask), told);
-        let spent = spent::of(self.clock.id(), &asked);
+        let spent = spent::of_work(&self.clock, &asked, is_repeated);
         match asked {
             Ok(asked) => self.thought(step, turn, asked, spent).await,
             Err(_) if token.is_cancelled() => Ok(Command::Broke { turn, end: cancelled(), spent }),

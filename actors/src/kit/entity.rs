@@ -48,6 +48,8 @@ pub struct Task<M: Machine> {
     pub stop: CancellationToken,
     /// The leave to begin an irrevocable effect; absent for all others.
     pub intent: Option<Intent>,
+    /// Whether it was begun before, by an actor that ended before it did.
+    pub is_repeated: bool,
 }
 
 /// The leave to begin one irrevocable effect, minted by the save that says it is intended.
@@ -345,15 +347,15 @@ impl<M: Machine> Live<M> {
                 (Wanted::Do(_) | Wanted::Ask(_), Some(_)) | (Wanted::At(_), _) => (),
                 (Wanted::Do(work), None) if M::effect(&work) == Effect::Irrevocable => {
                     if fresh {
-                        self.start(key, work, Some(Intent(())));
+                        self.start(key, work, Some(Intent(())), false);
                     } else {
                         self.lose(key, work, Lost::OutcomeUnknown);
                     }
                 }
-                (Wanted::Do(work), None) => self.start(key, work, None),
+                (Wanted::Do(work), None) => self.start(key, work, None, !fresh),
                 (Wanted::Ask(work), None) => {
                     if ask {
-                        self.start(key, work, None);
+                        self.start(key, work, None, false);
                     }
                 }
                 (Wanted::Stop(_), Some(running)) => running.stop.cancel(),
@@ -373,7 +375,7 @@ impl<M: Machine> Live<M> {
         self.slot.set_irrevocable(self.running.values().any(is_irrevocable));
     }
 
-    fn start(&mut self, key: M::WorkKey, work: M::Work, intent: Option<Intent>) {
+    fn start(&mut self, key: M::WorkKey, work: M::Work, intent: Option<Intent>, is_repeated: bool) {
         let stop = CancellationToken::new();
         let task = Task {
             id: self.id,
@@ -382,6 +384,7 @@ impl<M: Machine> Live<M> {
             state: Arc::clone(&self.shown),
             stop: stop.clone(),
             intent,
+            is_repeated,
         };
         let (inner, state, name) = (Arc::clone(&self.inner), Arc::clone(&self.shown), key.clone());
         self.run(key, work, stop, async move {

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::ledger::{self, Entry, Outcome};
-use crate::model_router::{Asked, Bill, Refused};
+use crate::{
+    kit::Clock,
+    model_router::{Asked, Bill, Refused},
+};
 
 /// What one model call used and cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +93,20 @@ pub fn of(call: Uuid, asked: &Result<Asked, Refused>) -> Vec<Spent> {
         estimated: entry.estimated,
     });
     entries.collect()
+}
+
+/// The same for an ask of durable work. One that was begun before, by a process that ended before the answer,
+/// was perhaps paid for then: nobody knows it, so it counts as if it had used as much as its repetition.
+pub fn of_work(clock: &Clock, asked: &Result<Asked, Refused>, is_repeated: bool) -> Vec<Spent> {
+    let spent = of(clock.id(), asked);
+    let lost = spent.last().filter(|_| is_repeated).map(|answered| Spent {
+        call: clock.id(),
+        outcome: Outcome::Unreconciled,
+        estimated: true,
+        latency_ms: 0,
+        ..answered.clone()
+    });
+    lost.into_iter().chain(spent).collect()
 }
 
 /// What calls cost together.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Error,
     content::Contents,
-    kit::{Clock, entity::Intent},
+    kit::{Clock, Task, entity::Intent},
     metering::spent::{self, Spent},
     model_router::{
         Ask, ModelRouter,
@@ -108,22 +108,13 @@ struct Found {
 
 impl Delivery {
     /// Does what comes after the steps.
-    pub(super) async fn perform(
-        &self,
-        run: &Run,
-        compiled: &Compiled,
-        activity: Activity,
-        stop: &CancellationToken,
-        intent: Option<&Intent>,
-    ) -> Command {
-        let attempt = run.attempt;
+    pub(super) async fn perform(&self, task: &Task<Run>, compiled: &Compiled, activity: Activity) -> Command {
+        let (run, stop, attempt) = (&*task.state, &task.stop, task.state.attempt);
         let done = match activity {
             Activity::Test => self.test(run, compiled, stop).await.map(|found| checked(run, activity, found)),
-            Activity::Review => {
-                self.review(run, compiled, stop).await.map(|found| checked(run, activity, found))
-            }
+            Activity::Review => self.review(task, compiled).await.map(|found| checked(run, activity, found)),
             Activity::OpenPullRequest => self.show(run).await,
-            Activity::Merge => self.merge(run, intent).await,
+            Activity::Merge => self.merge(run, task.intent.as_ref()).await,
             Activity::Deploy | Activity::Verify | Activity::Watch | Activity::Heal => {
                 let said = format!("this server has no engine for {activity:?}");
                 Err(Undone::because("engine_unavailable", said))
@@ -246,12 +237,8 @@ impl Delivery {
         self.found(run, exit.is_success(), format!("`{}` {how}", detected.command), &report, Vec::new()).await
     }
 
-    async fn review(
-        &self,
-        run: &Run,
-        compiled: &Compiled,
-        stop: &CancellationToken,
-    ) -> Result<Found, Undone> {
+    async fn review(&self, task: &Task<Run>, compiled: &Compiled) -> Result<Found, Undone> {
+        let run = &*task.state;
         let (_, _, diff) = self.diff(run).await?;
         if diff.files.is_empty() {
             return self.found(run, true, "nothing has changed".to_owned(), &json!({}), Vec::new()).await;
@@ -259,11 +246,11 @@ impl Delivery {
         let ask = Ask {
             request: review_of(&run.title, &diff),
             prefer: run.model.clone().or_else(|| compiled.reviewer.clone()),
-            call: provider::Call { deltas: None, stop: stop.clone() },
+            call: provider::Call { deltas: None, stop: task.stop.clone() },
             ..Ask::default()
         };
         let asked = self.models.ask(ask).await;
-        let spent = spent::of(self.clock.id(), &asked);
+        let spent = spent::of_work(&self.clock, &asked, task.is_repeated);
         let review = match &asked {
             Err(refused) => Err(chain(refused)),
             Ok(asked) => match &asked.answer.finish {

@@ -237,10 +237,7 @@ impl World<Run> for RunWorld {
             }
             Work::Look { attempt } => Command::Looked { attempt, seen: self.delivery.look(run).await },
             Work::Perform { activity, attempt, .. } => match self.compiled(run).await {
-                Ok(compiled) => {
-                    let intent = task.intent.as_ref();
-                    Box::pin(self.delivery.perform(run, &compiled, activity, &task.stop, intent)).await
-                }
+                Ok(compiled) => Box::pin(self.delivery.perform(&task, &compiled, activity)).await,
                 Err(error) => {
                     let reason = Reason::new("internal_error", error.to_string());
                     Command::Undone { activity, attempt, reason, mend: Mend::Nobody }
