@@ -8,7 +8,7 @@ use cendriix_actors::{
     identity::tokens::{KeyError, Tokens},
     kit::Clock,
     sandboxes::Sandboxes,
-    system,
+    system::{self, Former},
 };
 use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -75,13 +75,41 @@ async fn close(mut store: Arc<RedbStore>) {
 }
 
 impl Server {
-    /// Starts a server.
+    /// Starts a server that takes up the work of before and says where it listens.
     ///
     /// # Errors
     ///
     /// When the data directory, the store, the key or the address cannot be used; the message says what to
     /// do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let server = Self::open(config, Former::TakenUp).await?;
+        match server.announce() {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                server.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts a server for one command, that leaves alone what it is not asked about. Nobody is told of it:
+    /// it ends with the command.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub async fn start_for_command(config: Config) -> Result<Self, StartError> {
+        Self::open(config, Former::Left).await
+    }
+
+    fn announce(&self) -> Result<(), StartError> {
+        let data = &self.app.data;
+        let control = Control::new(self.addr, self.app.control_token.clone());
+        let path = data.path().display().to_string();
+        data.announce(&control).map_err(|source| StartError::Data { path, source })
+    }
+
+    async fn open(config: Config, former: Former) -> Result<Self, StartError> {
         let data = DataDir::at(&config.storage.data);
         let unusable = |source| StartError::Data { path: data.path().display().to_string(), source };
         data.create().map_err(unusable)?;
@@ -108,9 +136,9 @@ impl Server {
             sandboxes,
             mode: config.sandbox.mode.into(),
             models: (&config.models).into(),
+            former,
         };
         let system = System::start(settings).await?;
-        data.announce(&Control::new(addr, control_token.clone())).map_err(unusable)?;
         let app = App::new(&system, config, data, control_token, addr.port());
         let listener = listener::start(socket, http::router(app.clone()), &app);
         tracing::info!(%addr, data = %app.data.path().display(), "listening");

@@ -12,3 +12,4 @@ mod sandbox;
 mod tidy;
 mod tidy_dependencies;
 mod tools;
+mod unheld;

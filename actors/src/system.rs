@@ -6,6 +6,7 @@ use cendriix_persistence::{blobs::Blobs, placement::Alone, store::SharedStore};
 use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::kit::sweeper::Former;
 use crate::{
     agent_steps::{AgentSteps, live::Live, work::AgentWorld},
     content::Contents,
@@ -56,6 +57,8 @@ pub struct Settings {
     pub sandboxes: Sandboxes,
     /// How they are contained.
     pub mode: Mode,
+    /// What becomes of work that an earlier process left unfinished.
+    pub former: Former,
 }
 
 /// The system cannot start.
@@ -103,13 +106,13 @@ const STOP_WITHIN: Duration = Duration::from_secs(25);
 const COMMANDS_WITHIN: Duration = Duration::from_secs(5);
 
 impl System {
-    /// Starts everything and takes up the work of before.
+    /// Starts everything, and takes up the work of before where that is wanted.
     ///
     /// # Errors
     ///
     /// When a supervisor does not start, or models or repositories cannot be used.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { store, blobs, clock, tokens, rest, models, root, reachable, sandboxes, mode } =
+        let Settings { store, blobs, clock, tokens, rest, models, root, reachable, sandboxes, mode, former } =
             settings;
         let placement: Arc<Alone> = Arc::new(Alone { epoch: store.epoch() });
         let shared = shared(&store, placement.clone(), &clock, rest);
@@ -169,10 +172,12 @@ impl System {
             sandboxes,
             shared,
         };
+        if former == Former::TakenUp {
+            let background = system.shared.clone();
+            system.shared.tasks.spawn("resume", async move { sweeper::resume(&background).await });
+        }
         let background = system.shared.clone();
-        system.shared.tasks.spawn("resume", async move { sweeper::resume(&background).await });
-        let background = system.shared.clone();
-        system.shared.tasks.spawn("sweeper", sweeper::sweep(background));
+        system.shared.tasks.spawn("sweeper", sweeper::sweep(background, former));
         Ok(system)
     }
 

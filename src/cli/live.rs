@@ -38,6 +38,8 @@ enum Said {
 pub(super) struct Live {
     client: Client,
     json: bool,
+    /// Whether it waits for what is yet to happen.
+    waits: bool,
     paint: Paint,
     said: SelectAll<BoxStream<'static, Said>>,
     /// The agents that are followed, with their steps.
@@ -55,9 +57,10 @@ struct Agent {
 }
 
 impl Live {
-    /// Follows a run after one of its events.
-    pub(super) fn of(client: &Client, run: RunId, after: u64, json: bool) -> Self {
-        let events = stream::events::<RunEvent>(client, format!("/workflow-runs/{run}/stream"), after);
+    /// Follows a run after one of its events; only through what has happened, unless it `waits` for more.
+    pub(super) fn of(client: &Client, run: RunId, after: u64, waits: bool, json: bool) -> Self {
+        let path = format!("/workflow-runs/{run}/stream");
+        let events = stream::events::<RunEvent>(client, &path, after, waits);
         let said = events.map(|event| match event {
             Ok(event) => Said::Run(Box::new(event)),
             Err(failure) => Said::Broken(failure),
@@ -67,6 +70,7 @@ impl Live {
         Self {
             client: client.clone(),
             json,
+            waits,
             paint: Paint::of_stdout(),
             said: all,
             agents: BTreeMap::new(),
@@ -105,8 +109,8 @@ impl Live {
     }
 
     fn follow(&mut self, agent: AgentStepId, node: &str) {
-        let events =
-            stream::events::<AgentStepEvent>(&self.client, format!("/agent/steps/{agent}/stream"), 0);
+        let path = format!("/agent/steps/{agent}/stream");
+        let events = stream::events::<AgentStepEvent>(&self.client, &path, 0, self.waits);
         let said = events.map(|event| match event {
             Ok(event) => Said::Step(Box::new(event)),
             Err(failure) => Said::Broken(failure),

@@ -18,7 +18,7 @@ use std::{fmt::Display, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use self::session::Session;
+use self::session::{Purpose, Session};
 use crate::{
     config::{Config, Flags, Log, SandboxMode},
     telemetry,
@@ -157,18 +157,14 @@ async fn run(cli: Cli) -> Done {
         Command::Run(arguments) => run::run(arguments, &config, url, token, cli.json).await,
         Command::Serve(_) => serve::run(config).await,
         Command::Runs(command) => {
-            let session = Session::open(&config, url, token, false).await?;
-            let goes_on = runs::set_going(&command);
-            let mut done = runs::run(command, &session.client, cli.json).await;
-            if let (true, true, Some(run)) = (session.is_own(), done.is_ok(), goes_on) {
-                done = runs::rest(&session.client, run).await.and(done);
-            }
+            let session = Session::open(&config, url, token, Purpose::Command).await?;
+            let done = runs::run(command, &session, cli.json).await;
             session.close().await;
             done
         }
         Command::Workflows(command) => {
-            let session = Session::open(&config, url, token, false).await?;
-            let done = workflows::run(command, &session.client, cli.json).await;
+            let session = Session::open(&config, url, token, Purpose::Command).await?;
+            let done = workflows::run(command, &session, cli.json).await;
             session.close().await;
             done
         }

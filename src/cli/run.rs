@@ -20,7 +20,7 @@ use super::{
     gates::{Answered, Answers},
     live::Live,
     output::{self, Paint, plain, plain_line},
-    session::Session,
+    session::{Purpose, Session},
     ticket::{self, Ticket},
 };
 use crate::Config;
@@ -67,7 +67,7 @@ pub(super) async fn run(
     json: bool,
 ) -> Done {
     let wanted = wanted(&arguments)?;
-    let session = Session::open(config, server, token, true).await?;
+    let session = Session::open(config, server, token, Purpose::Ticket).await?;
     let at = at(config, server);
     let done = tokio::select! {
         done = Box::pin(go(&session, &arguments, wanted, &at, json)) => done,
@@ -238,7 +238,7 @@ fn ended(status: Status) -> bool {
 
 /// Shows what happens and has gates answered, until the run ends or waits for somebody who is not here.
 async fn follow(client: &Client, id: RunId, answers: Answers, json: bool, at: &str) -> Result<u8, Failure> {
-    let mut live = Live::of(client, id, 0, json);
+    let mut live = Live::of(client, id, 0, true, json);
     while let Some(event) = live.next().await? {
         if !matches!(event.kind, RunEventKind::GateOpened { .. } | RunEventKind::RunCompleted { .. }) {
             continue;

@@ -12,7 +12,7 @@ use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Done, Failure, client::Client, gates, live::Live, output};
+use super::{Done, Failure, client::Client, gates, live::Live, output, session::Session};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -109,72 +109,104 @@ pub(super) enum Became {
     Repeat,
 }
 
-pub(super) async fn run(command: Command, client: &Client, json: bool) -> Done {
+pub(super) async fn run(command: Command, session: &Session, json: bool) -> Done {
+    let client = &session.client;
     match command {
         Command::List { status, limit } => {
             let filter = status.map_or_else(String::new, |status| format!("&status={status}"));
             list(&client.get(&format!("/runs?limit={limit}{filter}")).await?, json)
         }
-        Command::Get { id } => print(&client.get(&format!("/runs/{id}")).await?, json),
-        Command::Watch { id, after } => watch(client, id, after, json).await,
+        Command::Get { id } => {
+            let run: Run = client.get(&format!("/runs/{id}")).await?;
+            print(&run, json)?;
+            say_whether_it_goes_on(session, &run);
+            Ok(0)
+        }
+        Command::Watch { id, after } => {
+            watch(session, id, Watch { after, waits: !session.is_own(), json }).await
+        }
         Command::Diff { id, stat } => diff(client, id, stat, json).await,
         Command::Steps { id } => steps(client, id, json).await,
         Command::Why { id } => {
             let why: Why = client.get(&format!("/runs/{id}/why")).await?;
             if json {
-                return print_json(&why);
+                print_json(&why)?;
+            } else {
+                output::line(&output::plain(&why.text));
             }
-            output::line(&output::plain(&why.text));
+            say_whether_it_goes_on(session, &client.get(&format!("/runs/{id}")).await?);
             Ok(0)
         }
-        Command::Advance { id } => ask(client, id, "advance", &json!({}), json).await,
+        Command::Advance { id } => ask(session, id, "advance", &json!({}), json).await,
         Command::Approve { id, gate, note, resolution } => {
             let resolution = resolution.map(|became| match became {
                 Became::Happened => Resolution::Happened,
                 Became::Repeat => Resolution::Repeat,
             });
-            ask(client, id, "approve", &Approve { note, gate_id: gate, resolution }, json).await
+            ask(session, id, "approve", &Approve { note, gate_id: gate, resolution }, json).await
         }
         Command::Reject { id, gate, reason } => {
-            ask(client, id, "reject", &Reject { reason, gate_id: gate }, json).await
+            ask(session, id, "reject", &Reject { reason, gate_id: gate }, json).await
         }
-        Command::Cancel { id } => ask(client, id, "cancel", &json!({}), json).await,
-        Command::Retry { id, from } => ask(client, id, "retry", &Retry { from_step_id: from }, json).await,
+        Command::Cancel { id } => ask(session, id, "cancel", &json!({}), json).await,
+        Command::Retry { id, from } => ask(session, id, "retry", &Retry { from_step_id: from }, json).await,
     }
 }
 
-async fn ask(client: &Client, id: RunId, action: &str, body: &(impl Serialize + Sync), json: bool) -> Done {
-    print(&client.post(&format!("/runs/{id}/{action}"), body, None).await?, json)
+async fn ask(session: &Session, id: RunId, action: &str, body: &(impl Serialize + Sync), json: bool) -> Done {
+    let run: Run = session.client.post(&format!("/runs/{id}/{action}"), body, None).await?;
+    print(&carried_on(session, run).await?, json)
 }
 
-/// The run that goes on after a command, if one does.
-pub(super) fn set_going(command: &Command) -> Option<RunId> {
-    match command {
-        Command::Advance { id } | Command::Approve { id, .. } | Command::Retry { id, .. } => Some(*id),
-        Command::List { .. }
-        | Command::Get { .. }
-        | Command::Watch { .. }
-        | Command::Diff { .. }
-        | Command::Steps { .. }
-        | Command::Why { .. }
-        | Command::Reject { .. }
-        | Command::Cancel { .. } => None,
+/// The run once it rests, where the server that goes on with it ends with this command; else as it is.
+pub(super) async fn carried_on(session: &Session, run: Run) -> Result<Run, Failure> {
+    if !session.is_own() || rests(&run) {
+        return Ok(run);
+    }
+    output::note("no server runs, so this command goes on with the run until it rests");
+    tokio::select! {
+        run = rest(&session.client, run.id) => run,
+        _ = tokio::signal::ctrl_c() => Err(Failure::with(130, STOPPED)),
     }
 }
 
-/// Waits until a run rests: the server that would go on with it ends with this command.
-pub(super) async fn rest(client: &Client, id: RunId) -> Result<(), Failure> {
-    output::note("no server runs; this command goes on with the run until it rests");
+/// What is said where the server of a command ends before the run rests.
+const STOPPED: &str = "stopped; what is done is kept, and the run goes on with: cendriix serve";
+
+/// Waits until a run rests.
+async fn rest(client: &Client, id: RunId) -> Result<Run, Failure> {
     let mut looks = tokio::time::interval(std::time::Duration::from_millis(200));
     loop {
         looks.tick().await;
         let run: Run = client.get(&format!("/runs/{id}")).await?;
-        let works = run.steps.iter().any(|step| step.status == StepStatus::Running);
-        let waits = !run.gates.is_empty() || run.status == Status::Planned;
-        if !works && (waits || !run.allowed_actions.iter().any(|action| action == "cancel")) {
-            output::note(&format!("the run is {}", run.status));
-            return Ok(());
+        if rests(&run) {
+            return Ok(run);
         }
+    }
+}
+
+/// Whether nothing goes on by itself in a run: it has ended, or somebody has to do something.
+fn rests(run: &Run) -> bool {
+    has_ended(run) || run.status == Status::Planned || only_waits(run)
+}
+
+/// Whether a run has come to its end; a retry may begin it again.
+fn has_ended(run: &Run) -> bool {
+    !run.allowed_actions.iter().any(|action| action == "cancel")
+}
+
+/// Whether a run waits at a gate, and nothing goes on beside it.
+pub(super) fn only_waits(run: &Run) -> bool {
+    !run.gates.is_empty() && run.steps.iter().all(|step| step.status != StepStatus::Running)
+}
+
+/// Says of a run that would go on by itself that it does not, where no server runs.
+fn say_whether_it_goes_on(session: &Session, run: &Run) {
+    if session.is_own() && !rests(run) {
+        output::note(
+            "no server runs, so nothing goes on with this run; `cendriix serve` goes on with all, \
+             `cendriix run TICKET.md` with that of a ticket",
+        );
     }
 }
 
@@ -272,28 +304,52 @@ pub(super) fn print(run: &Run, json: bool) -> Done {
     Ok(0)
 }
 
+/// How a run is watched.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    /// Only events after this one are shown.
+    pub(super) after: u64,
+    /// Whether somebody goes on with the run, so that there is something to wait for.
+    pub(super) waits: bool,
+    pub(super) json: bool,
+}
+
 /// Follows a run until it ends, or rests at a gate that nobody here can answer.
-pub(super) async fn watch(client: &Client, id: RunId, after: u64, json: bool) -> Done {
+pub(super) async fn watch(session: &Session, id: RunId, how: Watch) -> Done {
     tokio::select! {
-        done = follow(client, id, after, json) => done,
+        done = follow(session, id, how) => done,
         _ = tokio::signal::ctrl_c() => {
-            output::note(&format!("detached; the run goes on. Watch it again with: cendriix runs watch \
-                {id}"));
+            output::note(&if session.is_own() {
+                STOPPED.to_owned()
+            } else {
+                format!("detached; the run goes on. Watch it again with: cendriix runs watch {id}")
+            });
             Ok(130)
         }
     }
 }
 
-async fn follow(client: &Client, id: RunId, after: u64, json: bool) -> Done {
-    let mut live = Live::of(client, id, after, json);
+async fn follow(session: &Session, id: RunId, how: Watch) -> Done {
+    let client = &session.client;
+    let Watch { after, waits, json } = how;
+    let mut live = Live::of(client, id, after, waits, json);
     while let Some(event) = live.next().await? {
-        if let Some(code) = ended(client, &event, json).await? {
+        if waits && let Some(code) = ended(client, &event, json).await? {
             return Ok(code);
         }
     }
     let run: Run = client.get(&format!("/runs/{id}")).await?;
     print(&run, json)?;
-    Ok(u8::from(matches!(run.status, Status::Failed | Status::Cancelled)))
+    if has_ended(&run) {
+        return Ok(code(&run));
+    }
+    say_whether_it_goes_on(session, &run);
+    Ok(if only_waits(&run) { 6 } else { 1 })
+}
+
+/// The exit code of a run that has ended.
+fn code(run: &Run) -> u8 {
+    u8::from(matches!(run.status, Status::Failed | Status::Cancelled))
 }
 
 /// The exit code, once the run has ended or nobody here can answer its gate.
@@ -304,15 +360,14 @@ async fn ended(client: &Client, event: &RunEvent, json: bool) -> Result<Option<u
     let run: Run = client.get(&format!("/runs/{}", event.run_id)).await?;
     let RunEventKind::GateOpened { gate } = &event.kind else {
         // A retry may have begun the next attempt meanwhile.
-        if run.allowed_actions.iter().any(|action| action == "cancel") {
+        if !has_ended(&run) {
             return Ok(None);
         }
         print(&run, json)?;
-        return Ok(Some(u8::from(matches!(run.status, Status::Failed | Status::Cancelled))));
+        return Ok(Some(code(&run)));
     };
     let open = run.gates.iter().any(|open| open.id == gate.id);
-    let rests = !run.steps.iter().any(|step| step.status == StepStatus::Running);
-    if output::is_terminal() || !open || !rests {
+    if output::is_terminal() || !open || !only_waits(&run) {
         return Ok(None);
     }
     let (run, gate) = (run.id, gate.id);

@@ -2,11 +2,26 @@
 
 use std::time::Duration;
 
+use cendriix_persistence::StoreError;
+
 use super::{Failure, client::Client};
-use crate::{Config, Server, data_dir::DataDir};
+use crate::{Config, Server, data_dir::DataDir, server::StartError};
 
 /// How long a server may take to say that it is there.
 const HERE_WITHIN: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether another command has let go of the data directory, and how often at most.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LOOKS_MAX: u32 = 30;
+
+/// What a server that is started for a command is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A ticket: it serves like any other, also on a directory that holds nothing yet.
+    Ticket,
+    /// One command: what it is not asked about stays as it is.
+    Command,
+}
 
 /// A client, and the server that was started for it.
 #[derive(Debug)]
@@ -17,29 +32,37 @@ pub(super) struct Session {
 
 impl Session {
     /// Finds a server: the one that is named, else the one that holds the data directory, else it starts one
-    /// in this process. `fresh`: also on a directory that holds nothing yet.
+    /// in this process. Where another command holds the directory, it waits for three seconds.
     pub(super) async fn open(
         config: &Config,
         server: Option<&str>,
         token: Option<String>,
-        fresh: bool,
+        purpose: Purpose,
     ) -> Result<Self, Failure> {
         let data = DataDir::at(&config.storage.data);
-        let held = match data.control() {
-            Some(control) => answers(&control.url).await,
-            None => false,
+        let nothing = !data.store().exists() && purpose == Purpose::Command;
+        let mut looks = tokio::time::interval(LOOK_AGAIN);
+        let mut looked = 0;
+        let own = loop {
+            looks.tick().await;
+            looked += 1;
+            if server.is_some() || nothing || holds(&data).await {
+                return Ok(Self { client: Client::connect(config, server, token).await?, own: None });
+            }
+            match start(config.clone(), purpose).await {
+                Ok(own) => break own,
+                Err(StartError::Store(StoreError::Locked { .. })) if looked < LOOKS_MAX => (),
+                Err(error) => return Err(Failure::new(error)),
+            }
         };
-        let nothing = !data.store().exists() && !fresh;
-        if server.is_some() || held || nothing {
-            return Ok(Self { client: Client::connect(config, server, token).await?, own: None });
-        }
-        let mut config = config.clone();
-        config.server.listen = ([127, 0, 0, 1], 0).into();
-        config.server.drain_ms = 2_000;
-        let own = Server::start(config.clone()).await.map_err(Failure::new)?;
         let url = format!("http://{}", own.addr());
-        let client = Client::connect(&config, Some(&url), token).await?;
-        Ok(Self { client, own: Some(own) })
+        match Client::connect(config, Some(&url), token).await {
+            Ok(client) => Ok(Self { client, own: Some(own) }),
+            Err(failure) => {
+                own.stop().await;
+                Err(failure)
+            }
+        }
     }
 
     /// Whether the server ends with this command.
@@ -55,8 +78,18 @@ impl Session {
     }
 }
 
-/// Whether a server answers there.
-async fn answers(url: &str) -> bool {
+async fn start(mut config: Config, purpose: Purpose) -> Result<Server, StartError> {
+    config.server.listen = ([127, 0, 0, 1], 0).into();
+    config.server.drain_ms = 2_000;
+    match purpose {
+        Purpose::Ticket => Server::start(config).await,
+        Purpose::Command => Server::start_for_command(config).await,
+    }
+}
+
+/// Whether the server that announced itself last still answers.
+async fn holds(data: &DataDir) -> bool {
+    let Some(control) = data.control() else { return false };
     let Ok(http) = reqwest::Client::builder().no_proxy().timeout(HERE_WITHIN).build() else { return false };
-    http.get(format!("{url}/healthz")).send().await.is_ok_and(|answer| answer.status().is_success())
+    http.get(format!("{}/healthz", control.url)).send().await.is_ok_and(|answer| answer.status().is_success())
 }

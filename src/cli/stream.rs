@@ -60,19 +60,31 @@ struct Cursor<E> {
     /// Whether the last event was one that the stream may end after.
     ended: bool,
     tries: u32,
+    /// Whether it waits for what is yet to happen.
+    waits: bool,
     /// Whether it was never open.
     fresh: bool,
     open: Option<BoxStream<'static, E>>,
 }
 
-/// The events of `path` after number `after`, until the stream has ended in order.
+/// The events of `path` after number `after`, until the stream has ended in order; only those that have
+/// happened, unless it `waits` for more.
 pub(super) fn events<E: Event>(
     client: &Client,
-    path: String,
+    path: &str,
     after: u64,
+    waits: bool,
 ) -> impl Stream<Item = Result<E, Failure>> + Send + use<E> {
-    let cursor =
-        Cursor::<E> { client: client.clone(), path, after, ended: false, tries: 0, fresh: true, open: None };
+    let cursor = Cursor::<E> {
+        client: client.clone(),
+        path: if waits { path.to_owned() } else { format!("{path}?follow=false") },
+        after,
+        ended: false,
+        tries: 0,
+        waits,
+        fresh: true,
+        open: None,
+    };
     futures::stream::unfold(Some(cursor), |cursor| async {
         let mut cursor = cursor?;
         loop {
@@ -104,7 +116,7 @@ pub(super) fn events<E: Event>(
                 return Some((Ok(event), Some(cursor)));
             }
             // A stream that is opened again and again and has nothing more to tell has come to its end.
-            if cursor.ended || cursor.tries >= EMPTY_MAX {
+            if cursor.ended || !cursor.waits || cursor.tries >= EMPTY_MAX {
                 return None;
             }
             // The server went away in the middle: what is missing comes with the next connection.

@@ -10,7 +10,11 @@ use cendriix_protocol::{
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{Done, Failure, client::Client, output, runs};
+use super::{
+    Done, Failure, output,
+    runs::{self, Watch},
+    session::Session,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -43,7 +47,8 @@ pub(super) enum Command {
     },
 }
 
-pub(super) async fn run(command: Command, client: &Client, json: bool) -> Done {
+pub(super) async fn run(command: Command, session: &Session, json: bool) -> Done {
+    let client = &session.client;
     match command {
         Command::Create { file } => {
             let text = std::fs::read_to_string(&file);
@@ -77,7 +82,11 @@ pub(super) async fn run(command: Command, client: &Client, json: bool) -> Done {
             let run: Run = client
                 .post("/workflows/execute", &Execute { workflow_id: id, input, repository: None }, None)
                 .await?;
-            if detach { runs::print(&run, json) } else { runs::watch(client, run.id, 0, json).await }
+            if detach {
+                runs::print(&runs::carried_on(session, run).await?, json)
+            } else {
+                runs::watch(session, run.id, Watch { after: 0, waits: true, json }).await
+            }
         }
     }
 }

@@ -114,6 +114,7 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<AgentStepId>) ->
 #[serde(default, rename_all = "camelCase")]
 struct StreamQuery {
     last_event_id: Option<String>,
+    follow: Option<bool>,
 }
 
 /// Streams an agent's step: all that happened, then what happens, with what the model writes and what
@@ -124,12 +125,15 @@ struct StreamQuery {
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event seen; the \
             stream goes on after it."),
         ("lastEventId" = Option<String>, Query, description = "The same, for clients that cannot send the \
-            header.")),
+            header."),
+        ("follow" = Option<bool>, Query, description = "`false`: the stream ends once everything that has \
+            happened is told.")),
     responses(
         (status = 200, description = "Server-sent events; `data` of each is an AgentStepEvent.",
             body = AgentStepEvent, content_type = "text/event-stream"),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 404, description = "There is no such step.", body = ErrorBody),
+        (status = 422, description = "The query is wrong.", body = ErrorBody),
         (status = 503, description = "Too many event streams are open.", body = ErrorBody)))]
 async fn stream(
     State(app): State<App>,
@@ -140,7 +144,7 @@ async fn stream(
 ) -> ApiResult<Response> {
     let after = sse::last_event_id(&headers, query.0.last_event_id.as_deref());
     let following = app.agent_steps.follow(&caller, id, after).await?;
-    sse::of(&app, following)
+    sse::of(&app, if query.0.follow == Some(false) { following.without_waiting() } else { following })
 }
 
 /// Lists the agents' steps of a run, oldest first.

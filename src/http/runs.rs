@@ -400,6 +400,7 @@ async fn promote(State(app): State<App>, caller: Caller, Id(id): Id<RunId>) -> A
 #[serde(default, rename_all = "camelCase")]
 struct StreamQuery {
     last_event_id: Option<String>,
+    follow: Option<bool>,
 }
 
 /// Streams a run's events: all that happened, then what happens, until the run has ended.
@@ -408,12 +409,15 @@ struct StreamQuery {
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event seen; the \
             stream goes on after it."),
         ("lastEventId" = Option<String>, Query, description = "The same, for clients that cannot send the \
-            header.")),
+            header."),
+        ("follow" = Option<bool>, Query, description = "`false`: the stream ends once everything that has \
+            happened is told.")),
     responses(
         (status = 200, description = "Server-sent events; `data` of each is a RunEvent.", body = RunEvent,
             content_type = "text/event-stream"),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 404, description = "There is no such run.", body = ErrorBody),
+        (status = 422, description = "The query is wrong.", body = ErrorBody),
         (status = 503, description = "Too many event streams are open.", body = ErrorBody)))]
 async fn stream(
     State(app): State<App>,
@@ -424,5 +428,5 @@ async fn stream(
 ) -> ApiResult<Response> {
     let after = sse::last_event_id(&headers, query.0.last_event_id.as_deref());
     let following = app.runs.follow(&caller, id, after).await?;
-    sse::of(&app, following)
+    sse::of(&app, if query.0.follow == Some(false) { following.without_waiting() } else { following })
 }

@@ -148,6 +148,11 @@ impl FakeOpenAi {
         self.inner.held.add_permits(1);
     }
 
+    /// Points a command here, at the model `m`.
+    pub(crate) fn show_to(&self, command: &mut std::process::Command) {
+        command.env("OPENAI_BASE_URL", self.base_url()).env("OPENAI_API_KEY", KEY).env("OPENAI_MODEL", "m");
+    }
+
     /// Points a server's configuration here, at these models.
     pub(crate) fn configure(&self, config: &mut cendriix::Config, models: &[&str]) {
         config.models.openai.base_url = self.base_url();

@@ -44,9 +44,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one and waits until it listens.
     pub(crate) async fn serve(data: &Path) -> Self {
+        Self::serve_with(data, |_| ()).await
+    }
+
+    /// Starts one whose command `change` has changed.
+    pub(crate) async fn serve_with(data: &Path, change: impl FnOnce(&mut Command)) -> Self {
         drop(std::fs::remove_file(data.join("control.json")));
         let mut command = cendriix(data);
         command.args(["serve", "--listen", "127.0.0.1:0"]).env("CENDRIIX_LOG__LEVEL", "warn");
+        change(&mut command);
         let mut child = command.spawn().unwrap();
         let mut looks = tokio::time::interval(Duration::from_millis(5));
         loop {

@@ -199,7 +199,8 @@ impl AgentSteps {
         Ok(items)
     }
 
-    /// How a step ended; `None` while it goes on.
+    /// How a step ended; `None` while it goes on. One that should go on and sleeps is woken: whoever asks
+    /// waits for it.
     ///
     /// # Errors
     ///
@@ -207,7 +208,16 @@ impl AgentSteps {
     pub async fn outcome(&self, id: AgentStepId) -> Result<Option<Outcome>, Error> {
         let Some(shown) = self.entities.show(id.0).await? else { return Ok(None) };
         let step = &*shown.machine;
-        let Some(end) = step.ended() else { return self.parked(id, step).await };
+        let Some(end) = step.ended() else {
+            let parked = self.parked(id, step).await?;
+            if parked.is_none()
+                && let Err(failure) = self.entities.wake(id.0).await
+            {
+                // What crashed comes back by itself.
+                tracing::debug!(step.id = %id, %failure, "an agent's step does not wake");
+            }
+            return Ok(parked);
+        };
         let text = match step.turns.last() {
             Some(turn) => {
                 let text = self.contents.read::<AgentStep>(step.workspace, step.id.0, &turn.answer).await?;
@@ -263,7 +273,7 @@ impl AgentSteps {
         let shown = self.entities.show(id.0).await?.ok_or(Error::Missing { what: "agent step" })?;
         caller.reach(shown.machine.workspace, "agent step")?;
         let after = if after > shown.seq { 0 } else { after };
-        Ok(Following { steps: self.clone(), id, after, follower, watcher, fresh: true })
+        Ok(Following { steps: self.clone(), id, after, follower, watcher, waits: true, fresh: true })
     }
 }
 
@@ -275,10 +285,18 @@ pub struct Following {
     after: u64,
     follower: Follower,
     watcher: Watcher,
+    /// Whether it waits for what is yet to happen.
+    waits: bool,
     fresh: bool,
 }
 
 impl Following {
+    /// The same, ending once everything that has happened is told.
+    #[must_use]
+    pub fn without_waiting(self) -> Self {
+        Self { waits: false, ..self }
+    }
+
     /// The next events in order, at least one; `None` once the step has ended.
     ///
     /// # Errors
@@ -287,7 +305,7 @@ impl Following {
     pub async fn next(&mut self) -> Result<Option<Vec<AgentStepEvent>>, Error> {
         loop {
             if !std::mem::take(&mut self.fresh) {
-                if self.ended().await? {
+                if !self.waits || self.ended().await? {
                     return Ok(None);
                 }
                 tokio::select! {

@@ -16,7 +16,7 @@ use std::{
 use cendriix_persistence::{
     StoreError,
     placement::Owner,
-    store::{Change, Guard, Key, Outcome, Row, Save},
+    store::{Change, Key, Outcome, Save},
 };
 use cendriix_protocol::time::Timestamp;
 use dashmap::DashMap;
@@ -25,14 +25,17 @@ use tokio::sync::{Mutex, Semaphore, TryAcquireError, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use super::shared::{Rest, Shared};
 use super::{
     entity::{self, Entity, Message, Waking, World},
     failure::Failure,
-    machine::{Actor, Given, Machine},
+    machine::{Given, Machine},
     stored::Image,
     stream::Follower,
     supervisor::{Crashes, Supervisor},
+};
+pub use super::{
+    order::{Attachment, Order},
+    shared::{Rest, Shared},
 };
 
 /// How long a caller waits for an answer.
@@ -109,33 +112,6 @@ pub struct Shown<M> {
 impl<M> Clone for Shown<M> {
     fn clone(&self) -> Self {
         Self { machine: Arc::clone(&self.machine), version: self.version, seq: self.seq }
-    }
-}
-
-/// What the one who asks wants saved in the same transaction.
-#[derive(Clone, Debug, Default)]
-pub struct Attachment {
-    /// What must hold; a refusal names the index.
-    pub guards: Vec<Guard>,
-    /// Rows to write.
-    pub rows: Vec<Row>,
-}
-
-/// Who asks, and what goes along.
-#[derive(Clone, Debug)]
-pub struct Order {
-    /// Names the command, so that asking again gets the same answer and changes nothing.
-    pub command: Option<Uuid>,
-    /// Who asks.
-    pub by: Actor,
-    /// What is saved along with it.
-    pub attachment: Attachment,
-}
-
-impl Order {
-    /// An order without a name and with nothing to go along.
-    pub fn of(by: Actor) -> Self {
-        Self { command: None, by, attachment: Attachment::default() }
     }
 }
 
@@ -229,6 +205,15 @@ impl<M: Machine> Entities<M> {
     /// See [`Failure`].
     pub async fn command(&self, id: Uuid, command: M::Command, order: Order) -> Result<Shown<M>, Failure<M>> {
         self.0.command(id, command, order).await
+    }
+
+    /// Wakes an entity, so that what it was at goes on.
+    ///
+    /// # Errors
+    ///
+    /// See [`Failure`].
+    pub async fn wake(&self, id: Uuid) -> Result<(), Failure<M>> {
+        self.0.find(id).await.map(drop)
     }
 
     /// The state of an entity as it is on disk, without waking it; `None` when there is no such entity.
@@ -563,6 +548,10 @@ impl<M: Machine> super::sweeper::Kind for Inner<M> {
 
     async fn nudge(&self, id: Uuid) {
         self.report(id, Message::Nudge).await;
+    }
+
+    fn is_awake(&self, id: Uuid) -> bool {
+        self.awake.contains_key(&id)
     }
 
     fn sweep(&self) {

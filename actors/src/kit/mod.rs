@@ -17,6 +17,7 @@ pub mod failure;
 #[cfg(test)]
 mod faulty;
 pub mod machine;
+pub mod order;
 pub mod shared;
 #[cfg(test)]
 mod simulation;

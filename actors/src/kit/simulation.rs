@@ -40,7 +40,7 @@ use super::{
     directory::{Rest, Shared},
     faulty::{Faults, Faulty},
     stream::Hub,
-    sweeper::{self, Kinds},
+    sweeper::{self, Former, Kinds},
     tasks::Tasks,
     *,
 };
@@ -332,7 +332,7 @@ impl Node {
         let runs = Entities::start(shared.clone(), Arc::new(stage)).await.unwrap();
         let (resumes, sweeps) = (shared.clone(), shared.clone());
         shared.tasks.spawn("resume", async move { sweeper::resume(&resumes).await });
-        shared.tasks.spawn("sweeper", sweeper::sweep(sweeps));
+        shared.tasks.spawn("sweeper", sweeper::sweep(sweeps, Former::TakenUp));
         Self { store, runs, shared }
     }
 

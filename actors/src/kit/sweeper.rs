@@ -25,8 +25,18 @@ const PAGE: usize = 1000;
 pub(super) trait Kind: Send + Sync {
     async fn wake(&self, id: Uuid);
     async fn nudge(&self, id: Uuid);
+    fn is_awake(&self, id: Uuid) -> bool;
     fn sweep(&self);
     async fn stop(&self);
+}
+
+/// What becomes of work that an earlier process left unfinished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Former {
+    /// It goes on.
+    TakenUp,
+    /// It is left as it is; only what is asked something goes on, and what that waits for.
+    Left,
 }
 
 /// All kinds of entities of a node.
@@ -110,8 +120,9 @@ async fn wake(shared: &Shared, key: Key) {
     }
 }
 
-/// Looks, again and again, for what is due and what is idle, until the node stops.
-pub async fn sweep(shared: Shared) {
+/// Looks, again and again, for what is due and what is idle, until the node stops. Where former work is left,
+/// nobody wakes because of it, and nobody goes to sleep: what is awake is what goes on.
+pub async fn sweep(shared: Shared, former: Former) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -124,6 +135,7 @@ pub async fn sweep(shared: Shared) {
                 stream::iter(due)
                     .for_each_concurrent(WAKING, |key| {
                         let kind = shared.kinds.get(key.kind);
+                        let kind = kind.filter(|kind| former == Former::TakenUp || kind.is_awake(key.id));
                         async move {
                             if let Some(kind) = kind {
                                 kind.nudge(key.id).await;
@@ -133,6 +145,9 @@ pub async fn sweep(shared: Shared) {
                     .await;
             }
             Err(error) => tracing::error!(%error, "cannot read which entities are due"),
+        }
+        if former == Former::Left {
+            continue;
         }
         for kind in shared.kinds.all() {
             kind.sweep();

@@ -23,7 +23,7 @@ use super::{
     machine::{Actor, Effect, Given, Lost, Machine, Records, Wanted},
     stored,
     stream::Hub,
-    sweeper::{self, Kinds},
+    sweeper::{self, Former, Kinds},
     tasks::Tasks,
     *,
 };
@@ -258,7 +258,7 @@ impl Toybox {
         let toys = Entities::start(shared.clone(), bench.clone()).await.unwrap();
         let (resumes, sweeps) = (shared.clone(), shared.clone());
         shared.tasks.spawn("resume", async move { sweeper::resume(&resumes).await });
-        shared.tasks.spawn("sweeper", sweeper::sweep(sweeps));
+        shared.tasks.spawn("sweeper", sweeper::sweep(sweeps, Former::TakenUp));
         Self { store, toys, bench, shared }
     }
 

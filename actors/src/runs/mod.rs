@@ -2,13 +2,15 @@
 //!
 //! [`state`] decides what may happen and holds no I/O; `flow` says what one command brings about; `records`
 //! what is saved beside it; [`work`] performs what a run wants, and [`delivery`] what comes after its steps;
-//! [`brief`] is what its agents are told; `wire` and [`why`] show it. [`Runs`] is what other code calls.
+//! [`brief`] is what its agents are told; `wire` and [`why`] show it, and `follow` as it happens. [`Runs`] is
+//! what other code calls.
 
 pub mod brief;
 mod commands;
 pub mod delivery;
 pub mod detect;
 mod flow;
+mod follow;
 mod gates;
 pub mod grounds;
 mod inputs;
@@ -28,18 +30,16 @@ use std::{
     time::Duration,
 };
 
-use cendriix_persistence::{
-    codec::decode,
-    store::{Key, Scan},
-};
+use cendriix_persistence::{codec::decode, store::Scan};
 use cendriix_protocol::{
     agent_steps::CreateAgentStep,
     entities::{Entity, Kind},
     ids::{self, AgentStepId, RunId, WorkflowId},
-    runs::{self as wire_runs, RunEvent, Why},
+    runs::{self as wire_runs, Why},
 };
 use serde_json::{Value, json};
 
+pub use follow::Following;
 pub use state::{Command, Plan, Refusal, Run, Step, StepKind};
 pub(crate) use wire::plan_steps;
 
@@ -47,7 +47,7 @@ use self::{
     delivery::Delivery,
     grounds::Grounds,
     records::ListRow,
-    state::{Birth, Event, Planned, StepState},
+    state::{Birth, Planned, StepState},
 };
 use crate::{
     Error, agent_steps,
@@ -55,8 +55,8 @@ use crate::{
     content::{self, Contents},
     entities::{self, NewEntity},
     idempotency::Claim,
-    kinds::{self, space},
-    kit::{Attachment, Entities, Failure, Journaled, Order, Shown, machine::child_id, stream::Follower},
+    kinds::space,
+    kit::{Attachment, Entities, Failure, Order, Shown, machine::child_id},
     metering::spent,
     orchestrator::Orchestrator,
     sandboxes::Mode,
@@ -495,79 +495,6 @@ impl Runs {
     pub async fn lifecycle(&self, caller: &Caller, id: RunId) -> Result<wire_runs::Lifecycle, Error> {
         let shown = self.get(caller, id).await?;
         Ok(wire_runs::Lifecycle { run_id: id, stages: wire::stages(&shown.machine) })
-    }
-
-    /// Follows a run's events after number `after`.
-    ///
-    /// # Errors
-    ///
-    /// When it is not there or not the caller's.
-    pub async fn follow(&self, caller: &Caller, id: RunId, after: u64) -> Result<Following, Error> {
-        let follower = self.entities.follow(id.0);
-        let shown = self.get(caller, id).await?;
-        // A number we never gave out starts from the beginning.
-        let after = if after > shown.seq { 0 } else { after };
-        Ok(Following { runs: self.clone(), id, after, follower, fresh: true })
-    }
-}
-
-/// A cursor over the events of a run.
-#[derive(Debug)]
-pub struct Following {
-    runs: Runs,
-    id: RunId,
-    after: u64,
-    follower: Follower,
-    fresh: bool,
-}
-
-/// How many journal entries are read at a time.
-const PAGE: usize = 64;
-
-impl Following {
-    /// The next events in order, at least one; `None` once the last event of an ended attempt is the head of
-    /// the journal.
-    ///
-    /// # Errors
-    ///
-    /// When the journal cannot be read.
-    pub async fn next(&mut self) -> Result<Option<Vec<RunEvent>>, Error> {
-        loop {
-            if !std::mem::take(&mut self.fresh) {
-                let ended = self.ended().await?;
-                if ended {
-                    return Ok(None);
-                }
-                self.follower.moved().await;
-            }
-            let events = self.read().await?;
-            if !events.is_empty() {
-                self.fresh = true;
-                return Ok(Some(events));
-            }
-        }
-    }
-
-    async fn ended(&self) -> Result<bool, Error> {
-        let shown = self.runs.entities.show(self.id.0).await?.ok_or(Error::Missing { what: "run" })?;
-        Ok(shown.machine.status.is_end() && shown.seq <= self.after)
-    }
-
-    async fn read(&mut self) -> Result<Vec<RunEvent>, Error> {
-        let store = &self.runs.entities.shared().store;
-        let entries = store.journal(Key { kind: kinds::RUN, id: self.id.0 }, self.after, PAGE).await?;
-        let shown = self.runs.entities.show(self.id.0).await?.ok_or(Error::Missing { what: "run" })?;
-        let mut events = Vec::new();
-        for entry in entries {
-            let journaled: Journaled<Event> = decode("journal entry", &entry.bytes)?;
-            for (seq, event) in (entry.first_seq..).zip(&journaled.events) {
-                if seq > self.after {
-                    events.push(wire::event(&shown.machine, seq, journaled.at, journaled.by, event));
-                    self.after = seq;
-                }
-            }
-        }
-        Ok(events)
     }
 }
 
