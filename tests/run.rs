@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kit::{
-    process::{cendriix, from_environment, printed, run},
+    process::{Process, cendriix, from_environment, printed, run},
     text,
 };
 
@@ -109,6 +109,26 @@ fn without_anybody_to_answer_the_run_waits_and_the_next_command_attaches_to_it()
     assert_eq!(attached.status.code(), Some(0), "{}", said(&attached));
     assert!(said(&attached).contains("attached to the unfinished run"), "{}", said(&attached));
     assert_eq!(the_run(&data)["status"], "merged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_run_is_found_behind_any_number_of_others() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    assert_eq!(code(&data, &["run", &ticket("word-count")]), 6);
+    let waiting = the_run(&data);
+    let server = Process::serve(&data).await;
+    let name = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
+    let client = server.client().login(&format!("local:{name}")).await;
+    // One more than a page has.
+    for number in 0..=200 {
+        let input = json!({ "title": format!("Other {number}"), "body": "Run `true`." });
+        let body = json!({ "workflowId": waiting["workflowId"], "input": input });
+        client.post("/v1/runs", body).await.expect(201);
+    }
+    let attached = ran(&data, &["run", &ticket("word-count"), "--approve"]);
+    assert_eq!(attached.status.code(), Some(0), "{}", said(&attached));
+    assert!(said(&attached).contains(&text(&waiting["id"])), "{}", said(&attached));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use cendriix_protocol::{
     ids::{RunId, WorkflowId},
     orchestrator::{Decompose, Planned},
     runs::{
-        CreateRun, Gate, GateKind, PlanStep, RepositoryRef, Run, RunEventKind, RunPlan, Runs, Status,
-        Ticket as Input,
+        CreateRun, Gate, GateKind, PlanStep, RepositoryRef, Run, RunEventKind, RunPlan, RunRepository, Runs,
+        Status, Ticket as Input,
     },
     workflows::{Definition, Edge, Node, NodeKind, Workflow, Workflows},
 };
@@ -27,8 +27,6 @@ use crate::Config;
 
 /// The workflow that a ticket takes unless it names another.
 const WORKFLOW: &str = "ship-from-ticket";
-/// So many of a workflow's latest runs are looked through for an unfinished one.
-const LOOKED_AT: u16 = 200;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -196,22 +194,31 @@ async fn plan_only(client: &Client, workflow_id: WorkflowId, wanted: Wanted, jso
     Ok(0)
 }
 
-/// The run of the same ticket on the same repository that has not come to an end.
+/// The newest run of the same ticket on the same repository that has not come to an end. Each page holds
+/// older runs than the one before, so the search ends with the oldest.
 async fn unfinished(client: &Client, workflow: WorkflowId, wanted: &Wanted) -> Result<Option<Run>, Failure> {
-    let page: Runs = client.get(&format!("/runs?workflowId={workflow}&limit={LOOKED_AT}")).await?;
-    let open = page.runs.into_iter().filter(|item| !ended(item.status) && item.title == wanted.ticket.title);
-    for item in open {
-        let run: Run = client.get(&format!("/runs/{}", item.id)).await?;
-        let same_text = run.input["body"] == wanted.ticket.body.as_str();
-        let same_place = run.repository.as_ref().is_some_and(|found| match &wanted.repository.path {
-            Some(path) => found.project.is_none() && is_same(path, &found.path),
-            None => found.project == wanted.repository.project,
-        });
-        if same_text && same_place {
-            return Ok(Some(run));
+    let mut cursor = String::new();
+    loop {
+        let page: Runs = client.get(&format!("/runs?workflowId={workflow}&limit=200{cursor}")).await?;
+        let mut items = page.runs.into_iter();
+        while let Some(item) = items.find(|item| !ended(item.status) && item.title == wanted.ticket.title) {
+            let run: Run = client.get(&format!("/runs/{}", item.id)).await?;
+            if is_wanted(&run, wanted) {
+                return Ok(Some(run));
+            }
         }
+        let Some(next) = page.next_cursor else { return Ok(None) };
+        cursor = format!("&cursor={next}");
     }
-    Ok(None)
+}
+
+/// Whether a run is of that ticket and on that repository.
+fn is_wanted(run: &Run, wanted: &Wanted) -> bool {
+    let is_there = |found: &RunRepository| match &wanted.repository.path {
+        Some(path) => found.project.is_none() && is_same(path, &found.path),
+        None => found.project == wanted.repository.project,
+    };
+    run.input["body"] == wanted.ticket.body.as_str() && run.repository.as_ref().is_some_and(is_there)
 }
 
 /// Whether two paths lead to the same repository; one may be a folder in it.
