@@ -4,14 +4,16 @@
 //! prints the seed.
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
 use crate::kit::{
+    openai::{FakeOpenAi, Turn},
     process::{Process, cendriix, from_environment, printed, run},
     text,
 };
@@ -292,4 +294,54 @@ async fn a_ticket_survives_kill_9_at_any_moment() {
         assert_eq!(item["status"], "merged", "seed {seed}: {item}");
     }
     assert!(printed(&data, &["verify"]).contains("all sound"));
+}
+
+/// Starts a command in front of a model, and reads what it prints up to a line that contains `part`.
+fn until(mut command: Command, openai: &FakeOpenAi, part: &str) -> (Child, impl Iterator<Item = String>) {
+    openai.show_to(&mut command);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.by_ref().any(|line| line.contains(part)), "{part}");
+    (child, lines)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_beside_an_agent_is_answered_while_the_agent_works() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let nodes = json!([
+        { "id": "work", "type": "agent", "prompt": "Look at it." },
+        { "id": "gate", "type": "approval-gate", "role": "member" },
+    ]);
+    let file = home.path().join("beside.json");
+    std::fs::write(&file, json!({ "name": "beside", "nodes": nodes, "edges": [] }).to_string()).unwrap();
+    let openai = FakeOpenAi::start(["one", "two", "three"].map(|text| Turn::Held(text.into()))).await;
+    let server = Process::serve_with(&data, |command| openai.show_to(command)).await;
+    printed(&data, &["workflows", "create", &file.display().to_string()]);
+    let command = |arguments: &[&str]| {
+        let mut command = cendriix(&data);
+        command.args(arguments);
+        command
+    };
+    let ticket = ticket("word-count");
+    let run = ["run", &ticket, "--workflow", "beside"];
+    tokio::task::block_in_place(|| {
+        let approving = command(&[&run[..], &["--approve"]].concat());
+        let (mut child, rest) = until(approving, &openai, "approved: --approve");
+        openai.let_go();
+        let rest: Vec<String> = rest.collect();
+        assert!(rest.iter().any(|line| line.contains("✓ work")), "{rest:?}");
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{rest:?}");
+
+        // Where nobody can answer it, the agent's work is waited for.
+        let (mut child, rest) = until(command(&run), &openai, "? approve gate");
+        let id = text(&runs(&data)[0]["id"]);
+        let (mut watch, shown) = until(command(&["runs", "watch", &id]), &openai, "? approve gate");
+        openai.let_go();
+        for (child, lines) in [(&mut child, rest.collect::<Vec<_>>()), (&mut watch, shown.collect())] {
+            assert!(lines.iter().any(|line| line.contains("✓ work")), "{lines:?}");
+            assert_eq!(child.wait().unwrap().code(), Some(6), "{lines:?}");
+        }
+    });
+    drop(server);
 }

@@ -1,14 +1,17 @@
 //! Gates, as a person answers them at the terminal.
 
+use std::collections::BTreeSet;
+
 use cendriix_protocol::{
-    ids::RunId,
-    runs::{Approve, Gate, GateKind, Reject, Resolution, Run, RunDiff},
+    ids::{GateId, RunId},
+    runs::{Approve, Gate, GateKind, Reject, Resolution, Run, RunDiff, RunEventKind},
 };
 
 use super::{
     Failure,
     client::Client,
     output::{self, Paint},
+    runs::only_waits,
 };
 
 /// So many lines of a diff are shown before a merge.
@@ -23,6 +26,34 @@ pub(super) enum Answered {
     Nobody,
     /// The person wants to leave it open.
     Left,
+}
+
+/// Gates that were shown and that nobody here has decided.
+#[derive(Debug, Default)]
+pub(super) struct Undecided(BTreeSet<GateId>);
+
+impl Undecided {
+    /// Takes in what happened to a gate.
+    pub(super) fn hear(&mut self, event: &RunEventKind) {
+        if let RunEventKind::GateClosed { gate_id, .. } = event {
+            self.0.remove(gate_id);
+        }
+    }
+
+    /// Takes in that nobody here decides a gate.
+    pub(super) fn leave(&mut self, gate: GateId) {
+        self.0.insert(gate);
+    }
+
+    /// Whether there are any.
+    pub(super) fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a run waits at these gates and for nothing else.
+    pub(super) fn hold_up(&self, run: &Run) -> bool {
+        only_waits(run) && run.gates.iter().all(|gate| self.0.contains(&gate.id))
+    }
 }
 
 /// Who answers gates.

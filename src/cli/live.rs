@@ -44,7 +44,7 @@ pub(super) struct Live {
     said: SelectAll<BoxStream<'static, Said>>,
     /// The agents that are followed, with their steps.
     agents: BTreeMap<AgentStepId, Agent>,
-    /// What the run said while agents were still speaking.
+    /// What the run said and is shown once the agents that it is about have had their say.
     held: VecDeque<RunEvent>,
 }
 
@@ -78,33 +78,56 @@ impl Live {
         }
     }
 
-    /// Shows what happens up to the next event of the run that somebody may have to answer; `None` once the
-    /// stream has ended.
+    /// Shows what happens up to the next event of the run; `None` once the stream has ended. What agents say
+    /// meanwhile is shown with the next call.
     pub(super) async fn next(&mut self) -> Result<Option<RunEvent>, Failure> {
         loop {
-            if self.agents.is_empty()
+            if self.held.front().is_some_and(|event| self.is_next(event))
                 && let Some(event) = self.held.pop_front()
             {
                 self.show(&event)?;
+                if let RunEventKind::NodeRunStarted { node_id, agent_step_id: Some(agent), .. } = &event.kind
+                {
+                    self.follow(*agent, node_id);
+                }
                 return Ok(Some(event));
             }
             match self.said.next().await {
-                None => return Ok(self.held.pop_front()),
+                None if self.held.is_empty() => return Ok(None),
+                None => self.agents.clear(),
                 Some(Said::Broken(failure)) => return Err(failure),
                 Some(Said::Step(event)) => self.show_step(&event)?,
                 Some(Said::StepOver(step)) => drop(self.agents.remove(&step)),
-                Some(Said::Run(event)) => {
-                    // What comes after the agents' work is shown after it.
-                    let RunEventKind::NodeRunStarted { node_id, agent_step_id: Some(agent), .. } =
-                        &event.kind
-                    else {
-                        self.held.push_back(*event);
-                        continue;
-                    };
-                    self.show(&event)?;
-                    self.follow(*agent, node_id);
-                }
+                Some(Said::Run(event)) => self.held.push_back(*event),
             }
+        }
+    }
+
+    /// Whether the agents that an event is about have had their say: how a step ended is shown after its
+    /// work, and the end of the run after all work.
+    fn is_next(&self, event: &RunEvent) -> bool {
+        match &event.kind {
+            RunEventKind::NodeRunCompleted { node_id, .. }
+            | RunEventKind::NodeRunFailed { node_id, .. }
+            | RunEventKind::AgentStopped { node_id, .. } => {
+                self.agents.values().all(|agent| agent.node != *node_id)
+            }
+            RunEventKind::RunCompleted { .. } => self.agents.is_empty(),
+            RunEventKind::RunCreated { .. }
+            | RunEventKind::RunPlanned { .. }
+            | RunEventKind::RunStatusChanged { .. }
+            | RunEventKind::NodeRunStarted { .. }
+            | RunEventKind::StepAdded { .. }
+            | RunEventKind::CommitPinned { .. }
+            | RunEventKind::OutcomeUnknown { .. }
+            | RunEventKind::CheckCompleted { .. }
+            | RunEventKind::GateOpened { .. }
+            | RunEventKind::GateClosed { .. }
+            | RunEventKind::RunCancelRequested { .. }
+            | RunEventKind::RunRetried { .. }
+            | RunEventKind::MainMoved { .. }
+            | RunEventKind::AgentStepAsked { .. }
+            | RunEventKind::AgentStepEnded { .. } => true,
         }
     }
 

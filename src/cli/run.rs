@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     Done, Failure,
     client::Client,
-    gates::{Answered, Answers},
+    gates::{Answered, Answers, Undecided},
     live::Live,
     output::{self, Paint, plain, plain_line},
     session::{Purpose, Session},
@@ -243,11 +243,15 @@ fn ended(status: Status) -> bool {
     matches!(status, Status::Merged | Status::Operating | Status::Failed | Status::Cancelled)
 }
 
-/// Shows what happens and has gates answered, until the run ends or waits for somebody who is not here.
+/// Shows what happens and has gates answered as they open, until the run ends or waits for nothing but
+/// somebody who is not here. Agents at work beside a gate go on while it stands, and are shown after it.
 async fn follow(client: &Client, id: RunId, answers: Answers, json: bool, at: &str) -> Result<u8, Failure> {
     let mut live = Live::of(client, id, 0, true, json);
+    let mut undecided = Undecided::default();
     while let Some(event) = live.next().await? {
-        if !matches!(event.kind, RunEventKind::GateOpened { .. } | RunEventKind::RunCompleted { .. }) {
+        undecided.hear(&event.kind);
+        let told = matches!(event.kind, RunEventKind::GateOpened { .. } | RunEventKind::RunCompleted { .. });
+        if !told && undecided.are_none() {
             continue;
         }
         let run: Run = client.get(&format!("/runs/{id}")).await?;
@@ -257,17 +261,21 @@ async fn follow(client: &Client, id: RunId, answers: Answers, json: bool, at: &s
             if gate.kind == GateKind::UnknownOutcome && closes_by_itself(client, id, gate).await? {
                 continue;
             }
-            match answers.decide(client, &run, gate).await? {
-                Answered::Decided => (),
-                Answered::Left => return Ok(6),
-                Answered::Nobody => {
-                    output::note("the run waits at a gate and nobody here can answer it; approve it with:");
+            if answers.decide(client, &run, gate).await? == Answered::Decided {
+                continue;
+            }
+            undecided.leave(gate.id);
+        } else if matches!(event.kind, RunEventKind::RunCompleted { .. }) && ended(run.status) {
+            return Ok(u8::from(matches!(run.status, Status::Failed | Status::Cancelled)));
+        }
+        if undecided.hold_up(&run) {
+            if !answers.person {
+                output::note("the run waits at a gate and nobody here can answer it; approve it with:");
+                for gate in &run.gates {
                     output::note(&format!("  cendriix{at} runs approve {id} --gate {}", gate.id));
-                    return Ok(6);
                 }
             }
-        } else if ended(run.status) {
-            return Ok(u8::from(matches!(run.status, Status::Failed | Status::Cancelled)));
+            return Ok(6);
         }
     }
     let run: Run = client.get(&format!("/runs/{id}")).await?;
@@ -345,7 +353,10 @@ fn tail(run: &Run, at: &str) {
             output::told(&format!("{} {}{why}", paint.with(Paint::RED, "✗"), run.status));
             output::told(&format!("  try again   cendriix{at} runs retry {}", run.id));
         }
-        (_, status) => output::told(&format!("the run is {status}")),
+        (_, status) => {
+            let waits = if run.gates.is_empty() { "" } else { " and waits at a gate" };
+            output::told(&format!("the run is {status}{waits}"));
+        }
     }
     output::told(&format!("  cost        {}", run.cost_usd));
     output::told(&format!("  took        {:.1} s", took.as_secs_f64()));

@@ -12,7 +12,14 @@ use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Done, Failure, client::Client, gates, live::Live, output, session::Session};
+use super::{
+    Done, Failure,
+    client::Client,
+    gates::{self, Undecided},
+    live::Live,
+    output,
+    session::Session,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -333,8 +340,15 @@ async fn follow(session: &Session, id: RunId, how: Watch) -> Done {
     let client = &session.client;
     let Watch { after, waits, json } = how;
     let mut live = Live::of(client, id, after, waits, json);
+    let mut undecided = Undecided::default();
     while let Some(event) = live.next().await? {
-        if waits && let Some(code) = ended(client, &event, json).await? {
+        undecided.hear(&event.kind);
+        if let RunEventKind::GateOpened { gate } = &event.kind
+            && !output::is_terminal()
+        {
+            undecided.leave(gate.id);
+        }
+        if waits && let Some(code) = stops(client, &event, &undecided, json).await? {
             return Ok(code);
         }
     }
@@ -352,26 +366,29 @@ fn code(run: &Run) -> u8 {
     u8::from(matches!(run.status, Status::Failed | Status::Cancelled))
 }
 
-/// The exit code, once the run has ended or nobody here can answer its gate.
-async fn ended(client: &Client, event: &RunEvent, json: bool) -> Result<Option<u8>, Failure> {
-    if !matches!(event.kind, RunEventKind::RunCompleted { .. } | RunEventKind::GateOpened { .. }) {
+/// The exit code, once the run has ended or waits for nothing but gates that nobody here can answer.
+async fn stops(
+    client: &Client,
+    event: &RunEvent,
+    undecided: &Undecided,
+    json: bool,
+) -> Result<Option<u8>, Failure> {
+    let has_completed = matches!(event.kind, RunEventKind::RunCompleted { .. });
+    if !has_completed && undecided.are_none() {
         return Ok(None);
     }
     let run: Run = client.get(&format!("/runs/{}", event.run_id)).await?;
-    let RunEventKind::GateOpened { gate } = &event.kind else {
-        // A retry may have begun the next attempt meanwhile.
-        if !has_ended(&run) {
-            return Ok(None);
-        }
+    // A retry may have begun the next attempt meanwhile.
+    if has_completed && has_ended(&run) {
         print(&run, json)?;
         return Ok(Some(code(&run)));
-    };
-    let open = run.gates.iter().any(|open| open.id == gate.id);
-    if output::is_terminal() || !open || !only_waits(&run) {
+    }
+    if !undecided.hold_up(&run) {
         return Ok(None);
     }
-    let (run, gate) = (run.id, gate.id);
     output::note("the run waits at a gate and nobody here can answer it; approve it with:");
-    output::note(&format!("  cendriix runs approve {run} --gate {gate}"));
+    for gate in &run.gates {
+        output::note(&format!("  cendriix runs approve {} --gate {}", run.id, gate.id));
+    }
     Ok(Some(6))
 }
