@@ -201,6 +201,23 @@ fn a_change_is_tested_and_approved_again_when_the_main_branch_has_moved() {
 }
 
 #[test]
+fn what_is_in_the_way_of_a_merge_is_for_a_person_to_clear_away() {
+    let home = tempfile::tempdir().unwrap();
+    let (data, mine) = waiting_at_the_merge(home.path());
+    let theirs = Path::new(&mine).join("word-count.sh");
+    std::fs::write(&theirs, "not in any commit").unwrap();
+    let approve = || ran(&data, &["run", &ticket("word-count"), "--approve", "--repo", &mine]);
+    let waits = approve();
+    assert_eq!(waits.status.code(), Some(6), "{}", said(&waits));
+    assert!(said(&waits).contains("word-count.sh; move them away first"), "{}", said(&waits));
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "not in any commit");
+    std::fs::remove_file(&theirs).unwrap();
+    let merged = approve();
+    assert_eq!(merged.status.code(), Some(0), "{}", said(&merged));
+    assert!(git(&mine, &["show", "main:word-count.sh"]).contains("usage"));
+}
+
+#[test]
 fn what_contradicts_the_main_branch_is_mended_in_a_fix_step() {
     let home = tempfile::tempdir().unwrap();
     let (data, mine) = waiting_at_the_merge(home.path());

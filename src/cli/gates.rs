@@ -57,26 +57,40 @@ impl Undecided {
 }
 
 /// Who answers gates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Answers {
     /// Whether `--approve` was given.
-    pub(super) approve: bool,
+    approve: bool,
     /// Whether a person sits at the terminal.
     pub(super) person: bool,
+    /// The commits whose merge was approved here.
+    approved: BTreeSet<String>,
 }
 
 impl Answers {
+    pub(super) fn new(approve: bool, person: bool) -> Self {
+        Self { approve, person, approved: BTreeSet::new() }
+    }
+
     /// Has a gate decided, by what was said in advance or by the person.
-    pub(super) async fn decide(self, client: &Client, run: &Run, gate: &Gate) -> Result<Answered, Failure> {
+    pub(super) async fn decide(
+        &mut self,
+        client: &Client,
+        run: &Run,
+        gate: &Gate,
+    ) -> Result<Answered, Failure> {
         if gate.kind == GateKind::Merge {
             show_change(client, run.id, Some(DIFF_LINES)).await?;
         }
         let routine = match gate.kind {
-            GateKind::Plan | GateKind::Step | GateKind::Merge | GateKind::Deploy => true,
+            // What stood in the way of a merge that was approved already, only a person can clear away.
+            GateKind::Merge => gate.pinned.as_ref().is_none_or(|commit| !self.approved.contains(commit)),
+            GateKind::Plan | GateKind::Step | GateKind::Deploy => true,
             GateKind::Policy | GateKind::Budget | GateKind::UnknownOutcome => false,
         };
         if self.approve && routine {
             approve(client, run.id, gate, Some("--approve".to_owned()), None).await?;
+            self.approved.extend(gate.pinned.clone().filter(|_| gate.kind == GateKind::Merge));
             return Ok(Answered::Decided);
         }
         if !self.person {

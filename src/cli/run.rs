@@ -121,7 +121,7 @@ async fn go(session: &Session, arguments: &Arguments, wanted: Wanted, at: &str, 
     } else {
         run
     };
-    let answers = Answers { approve: arguments.approve, person: !json && output::is_dialogue() };
+    let answers = Answers::new(arguments.approve, !json && output::is_dialogue());
     let code = follow(client, run.id, answers, json, at).await?;
     let run: Run = client.get(&format!("/runs/{}", run.id)).await?;
     if json {
@@ -245,7 +245,13 @@ fn ended(status: Status) -> bool {
 
 /// Shows what happens and has gates answered as they open, until the run ends or waits for nothing but
 /// somebody who is not here. Agents at work beside a gate go on while it stands, and are shown after it.
-async fn follow(client: &Client, id: RunId, answers: Answers, json: bool, at: &str) -> Result<u8, Failure> {
+async fn follow(
+    client: &Client,
+    id: RunId,
+    mut answers: Answers,
+    json: bool,
+    at: &str,
+) -> Result<u8, Failure> {
     let mut live = Live::of(client, id, 0, true, json);
     let mut undecided = Undecided::default();
     while let Some(event) = live.next().await? {
