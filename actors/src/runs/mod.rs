@@ -231,25 +231,45 @@ impl Runs {
         claim: Option<Claim>,
     ) -> Result<Shown<Run>, Error> {
         let shown = self.get(caller, id).await?;
-        let shared = self.entities.shared();
-        let mut order = Order::of(caller.actor());
-        if let Some(claim) = &claim {
+        let mut asked = self.ask(caller, &shown, command.clone(), claim.as_ref()).await;
+        // A claim that was made before keeps a save from happening, so it is looked for only when nothing
+        // was saved.
+        if let (Err(_) | Ok(Err(_)), Some(claim)) = (&asked, &claim) {
+            let shared = self.entities.shared();
             if claim.earlier(&*shared.store, shared.clock.now()).await?.is_some() {
-                return Ok(shown);
+                return self.get(caller, id).await;
             }
-            let (guard, row) = claim.taken(id.0, shared.clock.now());
+            // It was too old to count, and is gone by this.
+            if let Ok(Err(Failure::Guard(0))) = asked {
+                asked = self.ask(caller, &shown, command, Some(claim)).await;
+            }
+        }
+        asked?.map_err(|failure| match failure {
+            Failure::Guard(0) if claim.is_some() => {
+                Error::conflict("a request with this Idempotency-Key goes on; ask again")
+            }
+            failure => {
+                let allowed = shown.machine.allowed_actions();
+                Error::of(failure, |refusal| refused(refusal, &allowed, caller))
+            }
+        })
+    }
+
+    async fn ask(
+        &self,
+        caller: &Caller,
+        shown: &Shown<Run>,
+        command: Command,
+        claim: Option<&Claim>,
+    ) -> Result<Result<Shown<Run>, Failure<Run>>, Error> {
+        let id = shown.machine.id;
+        let mut order = Order::of(caller.actor());
+        if let Some(claim) = claim {
+            let (guard, row) = claim.taken(id.0, self.entities.shared().clock.now());
             order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
         }
-        let allowed = shown.machine.allowed_actions();
         let command = self.grounded(&shown.machine, command).await?;
-        match self.entities.command(id.0, command, order).await {
-            Err(Failure::Guard(0)) if claim.is_some() => {
-                Err(Error::conflict("a request with this Idempotency-Key goes on; ask again"))
-            }
-            asked => {
-                asked.map_err(|failure| Error::of(failure, |refusal| refused(refusal, &allowed, caller)))
-            }
-        }
+        Ok(self.entities.command(id.0, command, order).await)
     }
 
     /// A retry begins from the main branch as it is by then.
