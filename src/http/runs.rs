@@ -4,7 +4,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use cendriix_actors::{
@@ -128,8 +128,22 @@ async fn rested(
 }
 
 async fn answer(app: &App, shown: &Shown<runs::Run>) -> ApiResult<impl IntoResponse + use<>> {
-    let run = app.runs.show(shown).await?;
-    Ok(([(header::ETAG, format!("\"v{}\"", shown.version))], Json(run)))
+    Ok(with_version(shown, written(&app.runs.show(shown).await?)))
+}
+
+/// How much room an answer begins with; most need no more.
+const ANSWER_BYTES: usize = 4 << 10;
+
+fn written(run: &Run) -> Bytes {
+    let mut body = Vec::with_capacity(ANSWER_BYTES);
+    // Types of the protocol have no maps but those with string keys, so they can always be written.
+    serde_json::to_writer(&mut body, run).ok();
+    body.into()
+}
+
+fn with_version(shown: &Shown<runs::Run>, body: Bytes) -> impl IntoResponse + use<> {
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (kind, [(header::ETAG, format!("\"v{}\"", shown.version))], body)
 }
 
 /// Answers with a run as it was answered before, if it was: what is shown follows from its version alone.
@@ -138,14 +152,11 @@ async fn answer_again(app: &App, shown: &Shown<runs::Run>) -> ApiResult<impl Int
     let body = if let Some(body) = app.rendered.get(&version) {
         body
     } else {
-        let run = app.runs.show(shown).await?;
-        // Types of the protocol have no maps but those with string keys, so they can always be written.
-        let body = Bytes::from(serde_json::to_vec(&run).unwrap_or_default());
+        let body = written(&app.runs.show(shown).await?);
         app.rendered.insert(version, body.clone());
         body
     };
-    let kind = (header::CONTENT_TYPE, "application/json".to_owned());
-    Ok(([kind, (header::ETAG, format!("\"v{}\"", shown.version))], body))
+    Ok(with_version(shown, body))
 }
 
 /// Lists the workspace's runs, newest first.

@@ -3,6 +3,8 @@
 //! An entry is stored as its canonical JSON (RFC 8785), so its digest is that of the stored bytes and anybody
 //! can check it.
 
+mod canonical;
+
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use cendriix_persistence::store::Draft;
@@ -13,16 +15,17 @@ use uuid::Uuid;
 
 use crate::kit::machine::Given;
 
-/// What an entry is about.
+/// What an entry is about. The members stand in the order of the canonical form.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Resource {
+    /// Its id.
+    pub id: Uuid,
     /// Its kind, such as `run`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Its id.
-    pub id: Uuid,
 }
 
+/// The members stand in the order of the canonical form.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry<'a> {
@@ -42,8 +45,7 @@ pub fn draft(
     payload: &Value,
 ) -> Draft {
     let entry = Entry { actor: given.by.to_string(), event_type, payload, resource, timestamp: given.at };
-    // Only maps with keys that are no strings cannot be written, and an entry has none.
-    let body: Bytes = serde_json_canonicalizer::to_vec(&entry).unwrap_or_default().into();
+    let body = Bytes::from(canonical::written(&entry));
     Draft { workspace: workspace.0, digest: sha256(&body), body }
 }
 

@@ -117,7 +117,7 @@ impl<M> Clone for Shown<M> {
 
 impl<M: Machine> Slot<M> {
     fn new(image: &Image<M>, now: Timestamp) -> Arc<Self> {
-        let machine = Arc::new(image.machine.clone());
+        let machine = Arc::clone(&image.machine);
         Arc::new(Self {
             actor: OnceLock::new(),
             shown: watch::Sender::new(Shown { machine, version: image.version, seq: image.seq }),
@@ -227,11 +227,7 @@ impl<M: Machine> Entities<M> {
         }
         let stored = self.0.shared.store.load(Key { kind: M::KIND, id }).await?;
         let image = stored.map(|stored| Image::<M>::read(&stored)).transpose()?;
-        Ok(image.map(|image| Shown {
-            machine: Arc::new(image.machine),
-            version: image.version,
-            seq: image.seq,
-        }))
+        Ok(image.map(|image| Shown { machine: image.machine, version: image.version, seq: image.seq }))
     }
 
     /// Waits until `done` holds for the state, or `within` has passed, and gives the last state seen.
@@ -310,8 +306,7 @@ impl<M: Machine> Inner<M> {
             Outcome::Conflict | Outcome::Unknown => return Err(Failure::Unknown),
         }
         self.shared.hub.bump(key, image.seq);
-        let shown =
-            Shown { machine: Arc::new(image.machine.clone()), version: image.version, seq: image.seq };
+        let shown = Shown { machine: Arc::clone(&image.machine), version: image.version, seq: image.seq };
         if working {
             // It is saved, whatever becomes of this; an entity that does not wake here wakes when it is asked
             // something.

@@ -93,7 +93,6 @@ pub(super) struct Waking<M: Machine> {
 pub(super) struct Live<M: Machine> {
     id: Uuid,
     image: Image<M>,
-    shown: Arc<M>,
     running: BTreeMap<M::WorkKey, Running<M>>,
     nonce: u64,
     /// Whether it was told to look around since its last save.
@@ -132,9 +131,7 @@ impl<M: Machine> ractor::Actor for Entity<M> {
         waking: Waking<M>,
     ) -> Result<Live<M>, ActorProcessingErr> {
         let Waking { id, image, slot, inner, fresh } = waking;
-        let shown = Arc::new(image.machine.clone());
-        let mut live =
-            Live { id, image, shown, running: BTreeMap::new(), nonce: 0, nudged: false, slot, inner };
+        let mut live = Live { id, image, running: BTreeMap::new(), nonce: 0, nudged: false, slot, inner };
         live.reconcile(fresh, true);
         Ok(live)
     }
@@ -178,7 +175,7 @@ impl<M: Machine> Live<M> {
     }
 
     fn shown(&self) -> Shown<M> {
-        Shown { machine: Arc::clone(&self.shown), version: self.image.version, seq: self.image.seq }
+        Shown { machine: Arc::clone(&self.image.machine), version: self.image.version, seq: self.image.seq }
     }
 
     async fn command(&mut self, command: &M::Command, order: Order) -> Result<Answer<M>, Broken> {
@@ -321,7 +318,6 @@ impl<M: Machine> Live<M> {
         }
         self.image = next;
         self.nudged = false;
-        self.shown = Arc::new(self.image.machine.clone());
         self.slot.show(self.shown());
         self.inner.shared.hub.bump(key, self.image.seq);
         self.reconcile(true, false);
@@ -381,12 +377,12 @@ impl<M: Machine> Live<M> {
             id: self.id,
             key: key.clone(),
             work: work.clone(),
-            state: Arc::clone(&self.shown),
+            state: Arc::clone(&self.image.machine),
             stop: stop.clone(),
             intent,
             is_repeated,
         };
-        let (inner, state, name) = (Arc::clone(&self.inner), Arc::clone(&self.shown), key.clone());
+        let (inner, state, name) = (Arc::clone(&self.inner), Arc::clone(&self.image.machine), key.clone());
         self.run(key, work, stop, async move {
             let performed = AssertUnwindSafe(inner.world.perform(task)).catch_unwind().await;
             performed.unwrap_or_else(|panic| {
@@ -399,7 +395,7 @@ impl<M: Machine> Live<M> {
 
     /// Reports, as work of its own, that work is lost.
     fn lose(&mut self, key: M::WorkKey, work: M::Work, how: Lost) {
-        let command = self.shown.lost(&key, how);
+        let command = self.image.machine.lost(&key, how);
         self.run(key, work, CancellationToken::new(), async move { Some(command) });
     }
 

@@ -1,6 +1,6 @@
 //! How an entity stands in the store: its journal entries, its snapshot, and the way back from them.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use cendriix_persistence::{
@@ -16,10 +16,10 @@ use super::machine::{Actor, Given, Machine, Records, Wanted};
 
 /// How many outside commands an entity remembers the outcome of.
 pub(super) const REMEMBERED: usize = 16;
-/// The largest snapshot that is written with every save, in bytes.
-const SNAPSHOT_ALWAYS: usize = 16 << 10;
-/// How many events may follow a larger snapshot.
+/// How many events may follow a snapshot: each is taken in again when the entity wakes.
 const SNAPSHOT_EVENTS: u64 = 32;
+/// How much journal may follow a snapshot that is smaller, in bytes.
+const TAIL_MAX: usize = 4 << 10;
 /// The largest snapshot, in bytes.
 pub const SNAPSHOT_MAX: usize = 1 << 20;
 
@@ -34,6 +34,15 @@ pub struct Journaled<E> {
     pub by: Actor,
     /// What happened, in order.
     pub events: Vec<E>,
+}
+
+/// The same as it is written, without a copy of the events.
+#[derive(Serialize)]
+struct JournaledRef<'a, E> {
+    command: Option<Uuid>,
+    at: Timestamp,
+    by: Actor,
+    events: &'a [E],
 }
 
 /// A snapshot.
@@ -53,13 +62,16 @@ struct SnapshotRef<'a, M> {
 /// An entity as it is in memory, without its actor.
 #[derive(Clone, Debug)]
 pub(super) struct Image<M> {
-    pub(super) machine: M,
+    /// Shared with whoever is shown it; a save changes a copy.
+    pub(super) machine: Arc<M>,
     /// Commands that were taken, with the version they led to; the oldest is forgotten first.
     pub(super) remembered: VecDeque<(Uuid, u64)>,
     pub(super) version: u64,
     pub(super) seq: u64,
     snapshot_seq: u64,
     snapshot_len: usize,
+    /// The length of the journal entries after the snapshot.
+    tail_len: usize,
     pub(super) parked: bool,
 }
 
@@ -70,7 +82,7 @@ pub(super) struct TooLarge;
 impl<M: Machine> Image<M> {
     /// What a founding event leads to; `None` when it is no founding event.
     pub(super) fn found(first: &M::Event) -> Option<Self> {
-        let machine = M::found(first)?;
+        let machine = Arc::new(M::found(first)?);
         let remembered = VecDeque::new();
         Some(Self {
             machine,
@@ -79,6 +91,7 @@ impl<M: Machine> Image<M> {
             seq: 0,
             snapshot_seq: 0,
             snapshot_len: 0,
+            tail_len: 0,
             parked: false,
         })
     }
@@ -87,18 +100,21 @@ impl<M: Machine> Image<M> {
     pub(super) fn read(stored: &Stored) -> Result<Self, StoreError> {
         let snapshot: Snapshot<M> = decode(M::NAME, &stored.snapshot)?;
         let mut image = Self {
-            machine: snapshot.machine,
+            machine: Arc::new(snapshot.machine),
             remembered: snapshot.remembered,
             version: stored.header.version,
             seq: stored.header.snapshot_seq,
             snapshot_seq: stored.header.snapshot_seq,
             snapshot_len: stored.snapshot.len(),
+            tail_len: stored.tail.iter().map(|entry| entry.bytes.len()).sum(),
             parked: stored.header.parked,
         };
         for entry in &stored.tail {
             let skipped = (image.seq + 1).saturating_sub(entry.first_seq);
             let journaled: Journaled<M::Event> = decode(M::NAME, &entry.bytes)?;
-            image.take(&journaled, usize::try_from(skipped).unwrap_or(usize::MAX), entry.version);
+            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+            let events = journaled.events.get(skipped..).unwrap_or_default();
+            image.take(journaled.command, events, entry.version);
         }
         Ok(image)
     }
@@ -112,18 +128,19 @@ impl<M: Machine> Image<M> {
                 image = journaled.events.first().and_then(Self::found);
             }
             let Some(image) = &mut image else { return Ok(None) };
-            image.take(&journaled, 0, entry.version);
+            image.take(journaled.command, &journaled.events, entry.version);
             image.version = entry.version;
         }
         Ok(image)
     }
 
-    fn take(&mut self, journaled: &Journaled<M::Event>, skipped: usize, version: u64) {
-        for event in journaled.events.iter().skip(skipped) {
+    fn take(&mut self, command: Option<Uuid>, events: &[M::Event], version: u64) {
+        let machine = Arc::make_mut(&mut self.machine);
+        for event in events {
             self.seq += 1;
-            self.machine.apply(self.seq, event);
+            machine.apply(self.seq, event);
         }
-        if let Some(command) = journaled.command {
+        if let Some(command) = command {
             self.remember(command, version);
         }
     }
@@ -144,13 +161,14 @@ impl<M: Machine> Image<M> {
         given: &Given,
         events: &[M::Event],
     ) -> Result<Change, TooLarge> {
-        let journaled = Journaled { command, at: given.at, by: given.by, events: events.to_vec() };
-        self.take(&journaled, 0, self.version + 1);
+        let journaled = JournaledRef { command, at: given.at, by: given.by, events };
+        self.take(command, events, self.version + 1);
         let wanted = self.machine.work();
         let batch = Batch {
             count: u32::try_from(events.len()).map_err(|_| TooLarge)?,
             bytes: encode(&journaled).map_err(|_| TooLarge)?,
         };
+        self.tail_len += batch.bytes.len();
         let change = Change {
             key,
             epoch,
@@ -183,19 +201,25 @@ impl<M: Machine> Image<M> {
         }
     }
 
-    /// The snapshot, when one is to be written now.
+    /// The snapshot, when one is to be written now: at birth, once waking without it would take in many
+    /// events or read more than it is long, and whenever the state may have become too large. So what a save
+    /// writes does not grow with the state.
     fn snapshot(&mut self) -> Result<Option<Bytes>, TooLarge> {
-        let small = self.snapshot_len <= SNAPSHOT_ALWAYS;
-        if !small && self.seq - self.snapshot_seq < SNAPSHOT_EVENTS {
+        let many = self.seq - self.snapshot_seq >= SNAPSHOT_EVENTS;
+        let long = self.tail_len > self.snapshot_len.max(TAIL_MAX);
+        // A state does not grow by more than twice of what its events take.
+        let large = self.snapshot_len + 2 * self.tail_len > SNAPSHOT_MAX;
+        if self.snapshot_seq > 0 && !many && !long && !large {
             return Ok(None);
         }
-        let bytes = encode(&SnapshotRef { machine: &self.machine, remembered: &self.remembered });
+        let bytes = encode(&SnapshotRef { machine: &*self.machine, remembered: &self.remembered });
         let bytes = bytes.map_err(|_| TooLarge)?;
         if bytes.len() > SNAPSHOT_MAX {
             return Err(TooLarge);
         }
         self.snapshot_len = bytes.len();
         self.snapshot_seq = self.seq;
+        self.tail_len = 0;
         Ok(Some(bytes))
     }
 }
@@ -235,7 +259,7 @@ pub fn check<M: Machine + PartialEq>(stored: &Stored, journal: &[Entry]) -> Resu
     if working != stored.header.working && !stored.header.parked {
         return Err("a restart would not take its work up again".into());
     }
-    Ok(image.machine)
+    Ok(Arc::unwrap_or_clone(image.machine))
 }
 
 /// Reads an entity as it is on disk, without waking it; `None` when there is none.
@@ -245,7 +269,10 @@ pub fn check<M: Machine + PartialEq>(stored: &Stored, journal: &[Entry]) -> Resu
 /// When it cannot be read.
 pub async fn load<M: Machine>(store: &dyn Store, id: Uuid) -> Result<Option<M>, StoreError> {
     let stored = store.load(Key { kind: M::KIND, id }).await?;
-    Ok(stored.map(|stored| Image::<M>::read(&stored)).transpose()?.map(|image| image.machine))
+    Ok(stored
+        .map(|stored| Image::<M>::read(&stored))
+        .transpose()?
+        .map(|image| Arc::unwrap_or_clone(image.machine)))
 }
 
 /// What brings a child to life in its parent's save: its change, and all that comes with its birth.
@@ -294,12 +321,12 @@ mod tests {
         );
         let by = Actor::User(cendriix_protocol::ids::UserId(Uuid::from_u128(7)));
         let command = Some(Uuid::from_u128(9));
-        let events = vec!["first".to_owned(), "second".to_owned()];
-        let journaled = Journaled { command, at: Timestamp(1_780_000_000_000), by, events };
+        let events = ["first", "second"].as_slice();
+        let journaled = JournaledRef { command, at: Timestamp(1_780_000_000_000), by, events };
         golden::holds::<Journaled<String>>("journaled", &journaled);
         golden::holds::<Journaled<String>>(
             "journaled-system",
-            &Journaled { command: None, by: Actor::System, ..journaled },
+            &JournaledRef { command: None, by: Actor::System, ..journaled },
         );
     }
 }

@@ -59,7 +59,7 @@ enum Say {
     Rang,
     Ask,
     Answer(String),
-    Carry(usize),
+    Carry(String),
     Bear(Uuid),
     Nudge(Uuid),
     Curse,
@@ -144,7 +144,7 @@ impl Machine for Toy {
                 self.asking = false;
                 self.heard.push(said.clone());
             }
-            Say::Carry(bytes) => self.ballast = "x".repeat(*bytes),
+            Say::Carry(ballast) => self.ballast.clone_from(ballast),
             Say::Curse => {
                 self.cursed = true;
                 self.errand = Some(Errand { what: "quick".into(), effect: Effect::Pure });
@@ -316,6 +316,11 @@ async fn night() {
     tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
+/// What makes the state of a toy so large.
+fn heavy(bytes: usize) -> Say {
+    Say::Carry("x".repeat(bytes))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_command_is_on_disk_before_its_answer_and_then_shown_and_told() {
     let toys = Toybox::open(&Disk::default(), &Clock::seeded(1)).await;
@@ -337,7 +342,7 @@ async fn a_command_is_on_disk_before_its_answer_and_then_shown_and_told() {
 async fn a_command_that_is_asked_again_changes_nothing_even_after_sleep_and_restart() {
     let (disk, clock) = (Disk::default(), Clock::seeded(2));
     let toys = Toybox::open(&disk, &clock).await;
-    let id = toys.born(&[Say::Carry(20_000)]).await;
+    let id = toys.born(&[heavy(20_000)]).await;
     for again in 0..3 {
         let shown = toys.toys.command(id, Say::Add(5), named(9)).await.unwrap();
         assert_eq!((shown.machine.count, shown.version), (5, 2), "{again}");
@@ -568,9 +573,27 @@ async fn an_entity_that_was_changed_behind_its_back_reads_itself_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_state_is_written_every_32_events_and_wakes_equal() {
+async fn a_state_is_written_once_its_journal_outweighs_it() {
+    let toys = Toybox::open(&Disk::default(), &Clock::seeded(23)).await;
+    let id = toys.born(&[]).await;
+    let mut snapshots = Vec::new();
+    for _ in 0..10 {
+        toys.say(id, heavy(1_500)).await.unwrap();
+        snapshots.push(toys.header(id).await.snapshot_seq);
+    }
+    assert_eq!(snapshots, [1, 1, 4, 4, 4, 7, 7, 7, 10, 10]);
+    // Near the largest one it is written at once, so that what is too large is never taken.
+    toys.say(id, heavy(stored::SNAPSHOT_MAX - 1_000)).await.unwrap();
+    let header = toys.header(id).await;
+    assert_eq!(header.snapshot_seq, header.seq);
+    assert!(matches!(toys.say(id, heavy(stored::SNAPSHOT_MAX)).await, Err(Failure::TooLarge)));
+    assert_eq!(toys.say(id, Say::Add(1)).await.unwrap().machine.ballast.len(), stored::SNAPSHOT_MAX - 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_is_written_every_32_events_and_wakes_equal() {
     let toys = Toybox::open(&Disk::default(), &Clock::seeded(16)).await;
-    let id = toys.born(&[Say::Carry(20_000)]).await;
+    let id = toys.born(&[heavy(20_000)]).await;
     let mut snapshots = Vec::new();
     for _ in 0..70 {
         let shown = toys.say(id, Say::Add(1)).await.unwrap();
@@ -592,11 +615,10 @@ async fn a_large_state_is_written_every_32_events_and_wakes_equal() {
 async fn a_state_of_more_than_a_mebibyte_is_refused_and_the_entity_goes_on() {
     let toys = Toybox::open(&Disk::default(), &Clock::seeded(17)).await;
     let id = toys.born(&[]).await;
-    assert!(matches!(toys.say(id, Say::Carry(stored::SNAPSHOT_MAX)).await, Err(Failure::TooLarge)));
+    assert!(matches!(toys.say(id, heavy(stored::SNAPSHOT_MAX)).await, Err(Failure::TooLarge)));
     assert_eq!(toys.say(id, Say::Add(1)).await.unwrap().machine.ballast, "");
     let other = toys.shared.clock.id();
-    let born =
-        toys.toys.create(other, &vec![Say::Carry(stored::SNAPSHOT_MAX)], Order::of(Actor::System)).await;
+    let born = toys.toys.create(other, &vec![heavy(stored::SNAPSHOT_MAX)], Order::of(Actor::System)).await;
     assert!(matches!(born, Err(Failure::TooLarge)));
 }
 

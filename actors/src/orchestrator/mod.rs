@@ -209,7 +209,7 @@ impl Orchestrator {
     fn planned(&self, planner: String, steps: Vec<PlanStep>) -> Planned {
         let estimated_cost_usd = steps.iter().map(|step| step.estimated_cost_usd).sum();
         let plan = RunPlan {
-            steps: Arc::new(steps),
+            steps: Arc::new(steps.into()),
             generated_at: self.clock.now(),
             planner: Some(planner),
             estimated_cost_usd,

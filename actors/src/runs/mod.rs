@@ -234,36 +234,37 @@ impl Runs {
         claim: Option<Claim>,
     ) -> Result<Shown<Run>, Error> {
         let shown = self.get(caller, id).await?;
-        let shared = self.entities.shared();
-        let mut order = Order::of(caller.actor());
-        if let Some(claim) = &claim {
+        let mut asked = self.ask(caller, &shown, command.clone(), claim.as_ref()).await;
+        // A claim that was made before keeps a save from happening, so it is looked for only when nothing
+        // was saved.
+        if let (Err(_) | Ok(Err(_)), Some(claim)) = (&asked, &claim) {
+            let shared = self.entities.shared();
             if claim.earlier(&*shared.store, shared.clock.now()).await?.is_some() {
-                return Ok(shown);
+                return self.get(caller, id).await;
             }
-            let (guard, row) = claim.taken(id.0, shared.clock.now());
-            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
+            // It was too old to count, and is gone by this.
+            if let Ok(Err(Failure::Guard(0))) = asked {
+                asked = self.ask(caller, &shown, command, Some(claim)).await;
+            }
         }
-        let command = self.grounded(&shown.machine, command).await?;
-        self.ask(caller, &shown, command, order).await
+        asked?.map_err(|failure| failed(failure, &shown, caller))
     }
 
-    /// Asks; the one guard that an order may have is its claim.
     async fn ask(
         &self,
         caller: &Caller,
         shown: &Shown<Run>,
         command: Command,
-        order: Order,
-    ) -> Result<Shown<Run>, Error> {
-        let allowed = shown.machine.allowed_actions();
-        match self.entities.command(shown.machine.id.0, command, order).await {
-            Err(Failure::Guard(0)) => {
-                Err(Error::conflict("a request with this Idempotency-Key goes on; ask again"))
-            }
-            asked => {
-                asked.map_err(|failure| Error::of(failure, |refusal| refused(refusal, &allowed, caller)))
-            }
+        claim: Option<&Claim>,
+    ) -> Result<Result<Shown<Run>, Failure<Run>>, Error> {
+        let id = shown.machine.id;
+        let mut order = Order::of(caller.actor());
+        if let Some(claim) = claim {
+            let (guard, row) = claim.taken(id.0, self.entities.shared().clock.now());
+            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
         }
+        let command = self.grounded(&shown.machine, command).await?;
+        Ok(self.entities.command(id.0, command, order).await)
     }
 
     /// A retry begins from the main branch as it is by then.
@@ -442,8 +443,8 @@ impl Runs {
             order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
         }
         let command = Command::AskStep { id, name: new.name.clone(), brief };
-        self.ask(caller, &shown, command, order).await?;
-        Ok(id)
+        let asked = self.entities.command(new.run_id.0, command, order).await;
+        asked.map(|_| id).map_err(|failure| failed(failure, &shown, caller))
     }
 
     /// Makes a playbook of a run that was merged.
@@ -496,6 +497,15 @@ impl Runs {
         let shown = self.get(caller, id).await?;
         Ok(wire_runs::Lifecycle { run_id: id, stages: wire::stages(&shown.machine) })
     }
+}
+
+/// Why a run did not take a command; the one guard that comes with a command is its claim.
+fn failed(failure: Failure<Run>, shown: &Shown<Run>, caller: &Caller) -> Error {
+    if let Failure::Guard(0) = failure {
+        return Error::conflict("a request with this Idempotency-Key goes on; ask again");
+    }
+    let allowed = shown.machine.allowed_actions();
+    Error::of(failure, |refusal| refused(refusal, &allowed, caller))
 }
 
 fn refused(refusal: Refusal, allowed: &[&str], caller: &Caller) -> Error {

@@ -109,7 +109,7 @@ pub(super) fn plan(run: &Run, compiled: &Compiled, planned: Option<Vec<wire::Pla
         planned => {
             let mut steps = planned.unwrap_or_else(|| compiled.shown.to_vec());
             steps.extend(run.plan.steps.iter().skip(own).map(|step| fix_step(run, step)));
-            Arc::new(steps)
+            Arc::new(steps.into())
         }
     };
     let estimated_cost_usd = steps.iter().map(|step| step.estimated_cost_usd).sum();

@@ -13,7 +13,7 @@ use cendriix_persistence::{
 };
 use cendriix_protocol::{
     ids::{WorkflowId, WorkspaceId},
-    runs::PlanStep,
+    runs::PlanSteps,
     time::Timestamp,
     workflows::{Definition, Node, NodeKind, Workflow, WorkflowItem},
     workspaces::Role,
@@ -65,7 +65,7 @@ pub struct Compiled {
     /// The nodes as the steps of a plan, but for those that come after all steps.
     pub plan: Arc<Plan>,
     /// The plan as clients see it.
-    pub shown: Arc<Vec<PlanStep>>,
+    pub shown: Arc<PlanSteps>,
     pub course: Course,
     /// What steps compute, by their ids: a value, or what an agent is told.
     pub logics: BTreeMap<String, logic::Compiled>,
@@ -329,7 +329,7 @@ pub fn compile(definition: Definition) -> Result<Compiled, Error> {
         }
     }
     compiled.plan = Arc::new(Plan { version: 1, steps });
-    compiled.shown = Arc::new(runs::plan_steps(&compiled.plan, &compiled));
+    compiled.shown = Arc::new(PlanSteps::written_ahead(runs::plan_steps(&compiled.plan, &compiled)));
     Ok(compiled)
 }
 

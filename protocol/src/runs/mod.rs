@@ -1,6 +1,7 @@
 //! `/runs`: from a ticket to a merged change.
 
 mod events;
+mod steps;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-pub use self::events::{RunEvent, RunEventKind};
+pub use self::{
+    events::{RunEvent, RunEventKind},
+    steps::PlanSteps,
+};
 use crate::{
     ids::{AgentStepId, GateId, RunId, UserId, WorkflowId, WorkspaceId},
     model_router::TaskType,
@@ -188,12 +192,12 @@ pub struct Ticket {
 }
 
 /// What is to be done, step by step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunPlan {
     /// The steps, each after those it depends on; shared by all runs of a version of a workflow.
     #[schema(value_type = Vec<PlanStep>)]
-    pub steps: Arc<Vec<PlanStep>>,
+    pub steps: Arc<PlanSteps>,
     /// When the plan was made.
     pub generated_at: Timestamp,
     /// Who made it: the id of a model, or `workflow` when its graph says it all.
