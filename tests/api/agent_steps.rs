@@ -205,6 +205,26 @@ async fn blocking_findings_of_a_review_lead_back_twice_and_then_fail_the_run() {
         "{run}"
     );
     assert!(openai.requests()[4].body["messages"].to_string().contains("a password"));
+
+    // A retry of everything plans no fixes, but what they did is still told.
+    ada.post_and_wait(&format!("/v1/runs/{}/retry", text(&run["id"])), json!({})).await.expect(202);
+    let all = steps(&ada, &run).await;
+    let [_, _, fix] = &all[..3] else { panic!("{all:?}") };
+    let is_it = |event: &Value| event["type"] == "NODE_RUN_STARTED" && event["agentStepId"] == fix["id"];
+    let events = told(&ada, &run, 0).await;
+    let place = events.iter().position(is_it).unwrap();
+    assert_eq!((&events[place]["nodeId"], &events[place]["attempt"]), (&json!("fix-2"), &json!(1)));
+    assert!(events.iter().all(|event| event["nodeId"] != ""), "{events:?}");
+    // Also for a reader that comes back in the middle of it.
+    assert_eq!(told(&ada, &run, place).await, events[place..]);
+}
+
+/// The events of a run so far, after one of them.
+async fn told(client: &TestClient, run: &Value, after: usize) -> Vec<Value> {
+    let path = format!("/v1/workflow-runs/{}/stream?follow=false&lastEventId={after}", text(&run["id"]));
+    let stream = client.get(&path).await.expect(200);
+    let events = stream.as_str().unwrap().lines().filter_map(|line| line.strip_prefix("data: "));
+    events.map(|event| serde_json::from_str(event).unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

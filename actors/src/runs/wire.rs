@@ -11,12 +11,15 @@ use cendriix_protocol::{
     workflows::NodeKind,
 };
 
-use super::state::{
-    Activity, Decision, Event, Gate, GateKind, Payload, Plan, Progress, Reason, Repository, Run, Status,
-    Step, StepKind, StepState,
+use super::{
+    follow::Fixes,
+    state::{
+        Activity, Decision, Event, Gate, GateKind, Payload, Plan, Progress, Reason, Repository, Run, Status,
+        Step, StepKind, StepState,
+    },
 };
 use crate::{
-    kit::machine::Actor,
+    kit::machine::{Actor, child_id},
     orchestrator::kind_name,
     repositories::{Change, CommitId, Diff},
     workflows::Compiled,
@@ -255,20 +258,17 @@ fn phase(status: wire::Status) -> Option<Phase> {
     })
 }
 
-/// An event of the journal as an event of the stream. `run` is the run after it: it knows the steps' ids.
-pub(super) fn event(run: &Run, seq: u64, at: Timestamp, by: Actor, event: &Event) -> RunEvent {
-    let node =
-        |place: u32| run.plan.steps.get(place as usize).map_or_else(String::new, |step| step.id.clone());
+/// An event of the journal as an event of the stream. `run` is the run after it; `fixes` are the fix steps up
+/// to it, which the run's plan may have lost since.
+pub(super) fn event(run: &Run, fixes: &Fixes, seq: u64, at: Timestamp, by: Actor, event: &Event) -> RunEvent {
+    let find = |place: u32| fixes.step(run, place);
+    let node = |place: u32| find(place).map_or_else(String::new, |step| step.id.clone());
     let kind = match event {
         Event::Created(created) => RunEventKind::RunCreated { title: created.title.clone() },
         Event::Moved { status, attempt, .. } => {
             RunEventKind::RunStatusChanged { status: status.into(), attempt: *attempt }
         }
-        Event::StepStarted { step, attempt, .. } => {
-            let works = run.plan.steps.get(*step as usize).is_some_and(|step| step.kind == StepKind::Agent);
-            let agent_step_id = works.then(|| run.agent_step(*step, *attempt));
-            RunEventKind::NodeRunStarted { node_id: node(*step), attempt: *attempt, agent_step_id }
-        }
+        Event::StepStarted { step, attempt, .. } => started(run, find(*step), *attempt),
         Event::Checked { activity, attempt, passed, summary, report, .. } => RunEventKind::CheckCompleted {
             check: activity.check().to_owned(),
             attempt: *attempt,
@@ -297,7 +297,10 @@ pub(super) fn event(run: &Run, seq: u64, at: Timestamp, by: Actor, event: &Event
         Event::OutcomeUnknown { activity, .. } => {
             RunEventKind::OutcomeUnknown { activity: format!("{activity:?}").to_lowercase() }
         }
-        Event::GateOpened { gate: opened } => RunEventKind::GateOpened { gate: gate(run, opened) },
+        Event::GateOpened { gate: opened } => {
+            let node_id = opened.step.and_then(find).map(|step| step.id.clone());
+            RunEventKind::GateOpened { gate: wire::Gate { node_id, ..gate(run, opened) } }
+        }
         Event::GateClosed { gate, decision, .. } => {
             let (decision, said) = match decision {
                 Decision::Approved { note } => ("approved", note.clone()),
@@ -331,6 +334,13 @@ fn asked(agent_step_id: AgentStepId, name: &str) -> RunEventKind {
 
 fn added(step: &str, reason: Option<&Reason>) -> RunEventKind {
     RunEventKind::StepAdded { node_id: step.to_owned(), reason: reason.map(Into::into) }
+}
+
+fn started(run: &Run, step: Option<&Step>, attempt: u32) -> RunEventKind {
+    let works = step.filter(|step| step.kind == StepKind::Agent);
+    let agent_step_id = works.map(|step| AgentStepId(child_id(run.id.0, &step.id, attempt)));
+    let node_id = step.map_or_else(String::new, |step| step.id.clone());
+    RunEventKind::NodeRunStarted { node_id, attempt, agent_step_id }
 }
 
 fn inline(payload: &Payload) -> Option<serde_json::Value> {
