@@ -69,6 +69,7 @@ impl From<Failure> for Undone {
             Failure::NoRepository(_)
             | Failure::NoCommit(_)
             | Failure::Raced(_)
+            | Failure::Unknown(_)
             | Failure::Refused(_)
             | Failure::Git(_)
             | Failure::Io { .. }
@@ -327,7 +328,13 @@ impl Delivery {
             message: format!("{}\n\nRun: {}\n", run.title, run.id),
             at: self.clock.now(),
         };
-        let merged = self.repositories.merge(&repository.source, wanted).await?;
+        let merged = match self.repositories.merge(&repository.source, wanted).await {
+            Err(Failure::Unknown(why)) => {
+                tracing::warn!(run.id = %run.id, %why, "nobody knows whether a merge happened");
+                return Ok(Command::OutcomeUnknown { activity, attempt });
+            }
+            merged => merged?,
+        };
         Ok(Command::Done { activity, attempt, commit: Some(merged.to_string()), branch: None })
     }
 }
