@@ -4,11 +4,13 @@
 //! [`Config::default`].
 
 mod models;
+mod repositories;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cendriix_actors::{
-    kit::directory::Rest, model_router::openai, runs::grounds::Reachable, sandboxes::Mode,
+    kit::directory::Rest, model_router::openai, repositories::Remotes, runs::grounds::Reachable,
+    sandboxes::Mode,
 };
 use cendriix_persistence::redb;
 use figment::{
@@ -17,7 +19,10 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::models::{Breaker, Model, Models, OpenAi};
+pub use self::{
+    models::{Breaker, Model, Models, OpenAi},
+    repositories::RepositoriesConfig,
+};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +42,7 @@ pub struct Config {
     pub models: Models,
     /// How commands of agents and tests are contained.
     pub sandbox: Sandbox,
-    /// Which repositories on this machine may be worked on.
+    /// Which repositories may be worked on, and how those on other servers are reached.
     pub repositories: RepositoriesConfig,
     /// What is logged.
     pub log: Log,
@@ -188,14 +193,6 @@ impl From<SandboxMode> for Mode {
     }
 }
 
-/// Which repositories on this machine may be worked on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RepositoriesConfig {
-    /// Folders; repositories below them may be named by path.
-    pub allow: Vec<PathBuf>,
-}
-
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -251,6 +248,9 @@ pub enum ConfigError {
          set auth.dev_allow_public = true if you mean it"
     )]
     Open(SocketAddr),
+    /// A token for repositories cannot be used.
+    #[error("repositories.tokens is wrong: {0}")]
+    Token(String),
     /// An endpoint for models has no address that can be used.
     #[error("models.openai.base_url is wrong: {0}")]
     Endpoint(#[from] openai::Unusable),
@@ -278,6 +278,7 @@ impl Config {
         config.storage.data = flags.data.clone().unwrap_or(config.storage.data);
         config.sandbox.mode = flags.sandbox.unwrap_or(config.sandbox.mode);
         config.models.openai.take_usual(|name| std::env::var(name).ok());
+        config.repositories.take_tokens(|name| std::env::var(name).ok())?;
         config.validate()?;
         Ok(config)
     }
@@ -291,6 +292,11 @@ impl Config {
         } else {
             Reachable::Below(self.repositories.allow.clone())
         }
+    }
+
+    /// How repositories on other servers are reached.
+    pub fn remotes(&self) -> Remotes {
+        self.repositories.remotes(&self.egress.allow)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -133,6 +133,7 @@ impl Server {
             rest: (&config.rest).into(),
             root: std::path::absolute(data.path()).map_err(unusable)?,
             reachable: config.reachable(),
+            remotes: config.remotes(),
             sandboxes,
             mode: config.sandbox.mode.into(),
             models: (&config.models).into(),

@@ -7,6 +7,7 @@ mod crash;
 mod kit;
 mod openapi;
 mod openness;
+mod remote;
 mod run;
 mod sandbox;
 mod tidy;

@@ -259,6 +259,9 @@ fn bad_tickets_are_refused_before_anything_is_started() {
     assert_eq!(code(&data, &["run", &plain, "--workflow", "nobody"]), 4);
     assert_eq!(code(&data, &["run", &plain, "--repo", &home.path().display().to_string()]), 2);
     assert_eq!(code(&data, &["run", &plain, "--repo", "/nowhere/at/all"]), 2);
+    let refused = ran(&data, &["run", &plain, "--repo", "git@example.com:team/a.git"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("the https one"), "{}", said(&refused));
 }
 
 #[test]

@@ -1,11 +1,14 @@
-//! The one client for addresses that users give: it reaches the public internet and nothing else.
+//! What addresses that users give may lead to: the public internet and nothing else; and the one client for
+//! them.
 //!
 //! **Invariant:** an address literal is checked after parsing, a name's addresses when they are connected to;
-//! there is no moment between the check and the use. Redirects and proxies are off. Exceptions are exact
-//! `host:port` pairs of the operator's configuration.
+//! there is no moment between the check and the use. A program that connects by itself is told which
+//! addresses were checked. Redirects and proxies are off. Exceptions are exact `host:port` pairs of the
+//! operator's configuration.
 
 use std::{
     collections::BTreeSet,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -34,6 +37,9 @@ pub enum Refused {
     /// The address leads into a private network.
     #[error("{0} is not a public address; an operator can allow it under egress.allow")]
     Private(String),
+    /// The name has no address.
+    #[error("{0} cannot be found")]
+    Unresolved(String, #[source] io::Error),
     /// The request failed.
     #[error("the request failed")]
     Failed(#[source] reqwest::Error),
@@ -42,12 +48,86 @@ pub enum Refused {
     TooLarge(usize),
 }
 
+/// Tells what may be reached: the public internet by https, and the operator's exceptions. A clone is the
+/// same.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    exceptions: Arc<BTreeSet<String>>,
+}
+
+/// An address that may be reached, as far as that can be told before its host is looked up.
+#[derive(Clone, Debug)]
+pub struct Vetted {
+    /// The address.
+    pub url: Url,
+    is_exception: bool,
+}
+
+impl Guard {
+    /// Lets the exact `host:port` pairs in `exceptions` be reached beside public addresses.
+    pub fn new(exceptions: impl IntoIterator<Item = String>) -> Self {
+        let pairs = exceptions.into_iter().map(|pair| pair.to_ascii_lowercase());
+        Self { exceptions: Arc::new(pairs.collect()) }
+    }
+
+    /// Whether an address may be reached.
+    ///
+    /// # Errors
+    ///
+    /// When it may not.
+    pub fn vet(&self, address: &str) -> Result<Vetted, Refused> {
+        let url = Url::parse(address).map_err(|_| Refused::NoUrl(address.to_owned()))?;
+        let Some(pair) = pair(&url) else { return Err(Refused::NoUrl(address.to_owned())) };
+        if self.exceptions.contains(&pair) && matches!(url.scheme(), "http" | "https") {
+            return Ok(Vetted { url, is_exception: true });
+        }
+        if url.scheme() != "https" {
+            return Err(Refused::NotHttps(pair));
+        }
+        if literal(&url).is_some_and(|address| !is_public(address)) {
+            return Err(Refused::Private(pair));
+        }
+        Ok(Vetted { url, is_exception: false })
+    }
+}
+
+impl Vetted {
+    /// The addresses of the host that may be connected to, for a program that does so by itself and must not
+    /// look them up again.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub async fn resolve(&self) -> Result<Vec<IpAddr>, Refused> {
+        if let Some(address) = literal(&self.url) {
+            return Ok(vec![address]);
+        }
+        let host = self.url.host_str().unwrap_or_default();
+        let unresolved = |error| Refused::Unresolved(host.to_owned(), error);
+        let found = tokio::net::lookup_host((host, 0)).await.map_err(unresolved)?;
+        let found = found.map(|address| address.ip()).filter(|ip| self.is_exception || is_public(*ip));
+        let found: Vec<IpAddr> = found.collect();
+        if found.is_empty() { Err(Refused::Private(pair(&self.url).unwrap_or_default())) } else { Ok(found) }
+    }
+}
+
+/// The `host:port` of an address.
+fn pair(url: &Url) -> Option<String> {
+    let port = url.port_or_known_default().unwrap_or(0);
+    Some(format!("{}:{port}", url.host_str()?).to_ascii_lowercase())
+}
+
+/// The host, where it is no name.
+fn literal(url: &Url) -> Option<IpAddr> {
+    url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
 /// The guarded client. A clone is the same.
 #[derive(Clone, Debug)]
 pub struct Egress {
     public: Client,
     allowed: Client,
-    exceptions: Arc<BTreeSet<String>>,
+    guard: Guard,
 }
 
 impl Egress {
@@ -68,7 +148,7 @@ impl Egress {
         Ok(Self {
             public: client().dns_resolver(Arc::new(PublicOnly)).build()?,
             allowed: client().build()?,
-            exceptions: Arc::new(exceptions.into_iter().map(|pair| pair.to_ascii_lowercase()).collect()),
+            guard: Guard::new(exceptions),
         })
     }
 
@@ -78,20 +158,9 @@ impl Egress {
     ///
     /// When the address is not allowed.
     pub fn request(&self, method: Method, address: &str) -> Result<RequestBuilder, Refused> {
-        let url = Url::parse(address).map_err(|_| Refused::NoUrl(address.to_owned()))?;
-        let Some(host) = url.host_str() else { return Err(Refused::NoUrl(address.to_owned())) };
-        let pair = format!("{host}:{}", url.port_or_known_default().unwrap_or(0)).to_ascii_lowercase();
-        if self.exceptions.contains(&pair) && matches!(url.scheme(), "http" | "https") {
-            return Ok(self.allowed.request(method, url));
-        }
-        if url.scheme() != "https" {
-            return Err(Refused::NotHttps(pair));
-        }
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        if literal.is_ok_and(|address| !is_public(address)) {
-            return Err(Refused::Private(pair));
-        }
-        Ok(self.public.request(method, url))
+        let Vetted { url, is_exception } = self.guard.vet(address)?;
+        let client = if is_exception { &self.allowed } else { &self.public };
+        Ok(client.request(method, url))
     }
 
     /// Sends a request and reads at most `max` bytes of the answer's body.
@@ -210,6 +279,17 @@ mod tests {
             source = error.source();
         }
         assert!(chain.join(": ").contains("is not a public address"), "{chain:?}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_connects_by_itself_is_told_only_addresses_that_it_may_reach() {
+        let home = "https://localhost:1/x";
+        let refused = Guard::default().vet(home).unwrap().resolve().await.unwrap_err();
+        assert!(matches!(&refused, Refused::Private(pair) if pair == "localhost:1"), "{refused}");
+        let found = Guard::new(["localhost:1".to_owned()]).vet(home).unwrap().resolve().await.unwrap();
+        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
+        let literal = Guard::default().vet("https://[2606:4700::1]/x").unwrap();
+        assert_eq!(literal.resolve().await.unwrap(), ["2606:4700::1".parse::<IpAddr>().unwrap()]);
     }
 
     #[test]

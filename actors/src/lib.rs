@@ -30,6 +30,7 @@ pub mod reason;
 pub mod repositories;
 pub mod runs;
 pub mod sandboxes;
+pub mod secret;
 pub mod system;
 pub mod verify;
 pub mod workflows;

@@ -21,7 +21,7 @@ use crate::{
     },
     model_router::{self, ModelRouter, Surroundings, engine::Engine},
     orchestrator::Orchestrator,
-    repositories::{self, Repositories},
+    repositories::{self, Remotes, Repositories},
     runs::{
         Reach, Runs,
         brief::Briefs,
@@ -53,6 +53,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// Which repositories elsewhere may be named.
     pub reachable: Reachable,
+    /// How repositories on other servers are reached.
+    pub remotes: Remotes,
     /// Where commands are run.
     pub sandboxes: Sandboxes,
     /// How they are contained.
@@ -112,8 +114,7 @@ impl System {
     ///
     /// When a supervisor does not start, or models or repositories cannot be used.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { store, blobs, clock, tokens, rest, models, root, reachable, sandboxes, mode, former } =
-            settings;
+        let Settings { store, blobs, clock, tokens, rest, models, sandboxes, mode, former, .. } = settings;
         let placement: Arc<Alone> = Arc::new(Alone { epoch: store.epoch() });
         let shared = shared(&store, placement.clone(), &clock, rest);
         let around = Surroundings {
@@ -123,7 +124,7 @@ impl System {
             stop: shared.stop.clone(),
         };
         let models = ModelRouter::start(&models, Some(Arc::new(Engine)), around).await?;
-        let repositories = Repositories::new(root)?;
+        let repositories = Repositories::reaching(settings.root, settings.remotes)?;
         let workspaces = Workspaces::new(Arc::clone(&store), placement.clone(), clock.clone());
         let identity =
             Identity::new(Arc::clone(&store), placement.clone(), clock.clone(), tokens, workspaces.clone());
@@ -156,7 +157,7 @@ impl System {
             workflows: workflows.clone(),
             contents,
             orchestrator: orchestrator.clone(),
-            grounds: Grounds::new(repositories, reachable),
+            grounds: Grounds::new(repositories, settings.reachable),
             delivery,
         };
         let runs = Runs::new(Entities::start(shared.clone(), Arc::new(world)).await?, reach);

@@ -52,7 +52,7 @@ impl Known<'_> {
         let (Some(repositories), Some(repository)) = (self.repositories, &run.repository) else {
             return Ok(());
         };
-        if !matches!(repository.source, Source::Managed { .. }) {
+        if matches!(repository.source, Source::Path(_)) {
             return Ok(());
         }
         let pinned = run.commit.as_ref().and_then(|commit| commit.parse::<CommitId>().ok());

@@ -132,7 +132,7 @@ async fn ask(client: &Client, run: &Run, gate: &Gate) -> Result<Answered, Failur
 fn question(run: &Run, gate: &Gate) -> String {
     match (&gate.pinned, &run.repository) {
         (Some(commit), Some(repository)) if gate.kind == GateKind::Merge => {
-            let name = repository.project.as_ref().unwrap_or(&repository.path);
+            let name = repository.project.as_ref().or(repository.url.as_ref()).unwrap_or(&repository.path);
             format!("Merge commit {commit:.10} into the main branch of {}", output::plain(name))
         }
         _ => output::plain(&gate.subject),

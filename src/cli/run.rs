@@ -39,8 +39,9 @@ pub(super) struct Arguments {
     /// The id of the model to ask first
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Work on the git repository at this path, instead of one that the server keeps for the ticket
-    #[arg(long, value_name = "PATH")]
+    /// Work on the git repository at this path or https address, instead of one that the server keeps for the
+    /// ticket
+    #[arg(long, value_name = "PATH|URL")]
     repo: Option<PathBuf>,
     /// The workflow to run, by its id or name
     #[arg(long, value_name = "WORKFLOW")]
@@ -90,6 +91,9 @@ fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
     let mut ticket = ticket::read(&arguments.ticket)?;
     ticket.workflow = arguments.workflow.clone().or(ticket.workflow);
     let repository = match &arguments.repo {
+        Some(repo) if address(repo).is_some() => {
+            RepositoryRef { url: address(repo).map(str::to_owned), ..RepositoryRef::default() }
+        }
         Some(path) => {
             let found = std::fs::canonicalize(path);
             let found =
@@ -100,6 +104,14 @@ fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
     };
     let model = arguments.model.clone().or_else(|| ticket.model.clone());
     Ok(Wanted { ticket, repository, model })
+}
+
+/// The text of `--repo`, when it is an address and no path; `host:path` too, which the server refuses with
+/// what to take instead.
+fn address(repo: &Path) -> Option<&str> {
+    let text = repo.to_str()?;
+    let is_short = !repo.exists() && text.split('/').next().is_some_and(|host| host.contains(':'));
+    (text.contains("://") || is_short).then_some(text)
 }
 
 async fn go(session: &Session, arguments: &Arguments, wanted: Wanted, at: &str, json: bool) -> Done {
@@ -214,9 +226,10 @@ async fn unfinished(client: &Client, workflow: WorkflowId, wanted: &Wanted) -> R
 
 /// Whether a run is of that ticket and on that repository.
 fn is_wanted(run: &Run, wanted: &Wanted) -> bool {
-    let is_there = |found: &RunRepository| match &wanted.repository.path {
-        Some(path) => found.project.is_none() && is_same(path, &found.path),
-        None => found.project == wanted.repository.project,
+    let is_there = |found: &RunRepository| match &wanted.repository {
+        RepositoryRef { url: Some(url), .. } => found.url.as_ref().is_some_and(|there| leads_to(url, there)),
+        RepositoryRef { path: Some(path), .. } => found.project.is_none() && is_same(path, &found.path),
+        RepositoryRef { project, .. } => found.url.is_none() && found.project == *project,
     };
     run.input["body"] == wanted.ticket.body.as_str() && run.repository.as_ref().is_some_and(is_there)
 }
@@ -226,6 +239,11 @@ fn is_same(asked: &str, found: &str) -> bool {
     let found = Path::new(found);
     let real = found.canonicalize().unwrap_or_else(|_| found.to_owned());
     Path::new(asked).starts_with(&real)
+}
+
+/// Whether an address, however it is written, is that one.
+fn leads_to(asked: &str, found: &str) -> bool {
+    reqwest::Url::parse(asked).is_ok_and(|url| url.as_str().trim_end_matches('/') == found)
 }
 
 async fn create(client: &Client, workflow_id: WorkflowId, wanted: &Wanted) -> Result<Run, Failure> {
@@ -306,11 +324,16 @@ fn head(ticket: &Path, run: &Run, attached: bool) {
     output::told(&paint.with(Paint::BOLD, &plain_line(&run.title)));
     output::told(&format!("  ticket      {}", ticket.display()));
     if let Some(repository) = &run.repository {
-        output::told(&format!("  repository  {}", plain(&repository.path)));
+        output::told(&format!("  repository  {}", plain(place(repository))));
     }
     let again =
         if attached { format!(" (attached to the unfinished run, {})", run.status) } else { String::new() };
     output::told(&format!("  run         {}{again}", run.id));
+}
+
+/// Where people find a repository.
+fn place(repository: &RunRepository) -> &str {
+    repository.url.as_deref().unwrap_or(&repository.path)
 }
 
 /// Shows a plan: what comes after what, what it would cost, how far it can be taken back, how sure it is.
@@ -344,7 +367,7 @@ fn tail(run: &Run, at: &str) {
         (Some(repository), Status::Merged | Status::Operating) => {
             let what = match &repository.commit {
                 Some(commit) => {
-                    format!("merged as {commit:.10} into the main branch of {}", plain(&repository.path))
+                    format!("merged as {commit:.10} into the main branch of {}", plain(place(repository)))
                 }
                 None => "done; nothing had to be changed".to_owned(),
             };

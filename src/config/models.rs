@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use cendriix_actors::model_router::{
-    Secret, Settings,
-    breaker::Limits,
-    openai,
-    settings::{Endpoint, ModelSetting, Timeouts},
+use cendriix_actors::{
+    model_router::{
+        Settings,
+        breaker::Limits,
+        openai,
+        settings::{Endpoint, ModelSetting, Timeouts},
+    },
+    secret::Secret,
 };
 use cendriix_protocol::money::MicroUsd;
 use serde::{Deserialize, Serialize};

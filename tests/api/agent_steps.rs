@@ -301,7 +301,7 @@ async fn a_repository_that_cannot_be_used_is_refused_with_a_reason() {
         (json!({ "path": nowhere.path() }), "no git repository"),
         (json!({ "project": "No Good" }), "a-z"),
         (json!({ "project": "a", "path": "/b" }), "exactly one"),
-        (json!({ "url": "https://example.com/x.git" }), "url"),
+        (json!({ "path": "https://example.com/x.git" }), "repository.url"),
         (json!({}), "exactly one"),
     ] {
         let body = json!({ "workflowId": workflow, "input": { "title": "t" }, "repository": repository });

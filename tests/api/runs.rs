@@ -1,8 +1,10 @@
 //! Runs: creating, steering and following them.
 
+use std::sync::Arc;
+
 use futures::StreamExt as _;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet};
 
 use crate::kit::{Answer, TestClient, TestServer, gated, text};
 
@@ -222,9 +224,18 @@ async fn a_stopping_server_says_goodbye_to_its_streams() {
     let server = TestServer::start().await;
     let ada = server.login("ada").await;
     let id = planned(&ada, gated()).await;
-    let mut following = follow(&ada, &id);
     // The stream is open once its first event has come.
-    events(&ada, &id, 0, |name| name == "RUN_CREATED").await;
+    let opened = Arc::new(Notify::new());
+    let mut following = JoinSet::new();
+    let (client, run, first) = (ada.clone(), id.clone(), Arc::clone(&opened));
+    following.spawn(async move {
+        let heard = |_: &str| {
+            first.notify_one();
+            false
+        };
+        events(&client, &run, 0, heard).await
+    });
+    opened.notified().await;
     let server = server.restart().await;
     drop(server);
     let seen = following.join_next().await.unwrap().unwrap();

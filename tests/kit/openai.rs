@@ -156,7 +156,7 @@ impl FakeOpenAi {
     /// Points a server's configuration here, at these models.
     pub(crate) fn configure(&self, config: &mut cendriix::Config, models: &[&str]) {
         config.models.openai.base_url = self.base_url();
-        config.models.openai.api_key = cendriix_actors::model_router::Secret::new(KEY);
+        config.models.openai.api_key = cendriix_actors::secret::Secret::new(KEY);
         config.models.openai.models = models.iter().map(|id| cendriix::config::Model::named(*id)).collect();
     }
 }

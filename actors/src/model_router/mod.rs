@@ -28,12 +28,7 @@ use cendriix_persistence::store::SharedStore;
 use cendriix_protocol::{model_router::PolicyHint, money::MicroUsd};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{
-    bill::Bill,
-    pool::Snapshot,
-    ranking::Unfit,
-    settings::{Secret, Settings},
-};
+pub use self::{bill::Bill, pool::Snapshot, ranking::Unfit, settings::Settings};
 use self::{
     catalogue::{Catalogue, ENGINE, Entry},
     chat::{Answer, Request, Usage},

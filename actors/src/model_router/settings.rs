@@ -1,11 +1,11 @@
 //! What the router is built from: endpoints, their models, and how long anything may take.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use cendriix_protocol::money::MicroUsd;
-use serde::{Deserialize, Serialize};
 
 use super::breaker::Limits;
+use crate::secret::Secret;
 
 /// What the router is built from.
 #[derive(Clone, Debug, Default)]
@@ -80,58 +80,5 @@ impl Default for Timeouts {
             idle: Duration::from_mins(1),
             whole: Duration::from_mins(10),
         }
-    }
-}
-
-/// A text that never shows itself, neither in logs nor in dumps of the configuration.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes a text in.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn shown(&self) -> &'static str {
-        if self.0.is_empty() { "" } else { "(hidden)" }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Secret({})", self.shown())
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_str(self.shown())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_shows_itself_nowhere() {
-        let secret: Secret = serde_json::from_str(r#""sk-1""#).unwrap();
-        assert_eq!(secret.reveal(), "sk-1");
-        assert_eq!(
-            format!("{secret:?} {}", serde_json::to_string(&secret).unwrap()),
-            r#"Secret((hidden)) "(hidden)""#
-        );
     }
 }

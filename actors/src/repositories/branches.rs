@@ -65,18 +65,26 @@ pub(super) fn show(
     let name = names::branch(run, title);
     let branch = format!("{HEADS}{name}");
     let now = commits::tip(repo, &branch)?;
-    if let Some(now) = now.filter(|now| *now != commit)
-        && !commits::contains(repo, commit, now)?
-        && !hidden::is_of(repo, run, now)?
+    if let Some(now) = now
+        && !is_of(repo, run, commit, now)?
     {
-        return Err(Failure::Refused(format!(
-            "the branch {name} has commits that are not of this run; rename it first"
-        )));
+        return Err(foreign(&name));
     }
     if now != Some(commit) {
         advance(home, repo, &branch, now, commit)?;
     }
     Ok(name)
+}
+
+/// Whether a branch that shows a run at `now` may show it at `commit` instead: nothing that somebody else
+/// added is lost.
+pub(super) fn is_of(repo: &Repository, run: RunId, commit: Oid, now: Oid) -> Result<bool, git2::Error> {
+    Ok(now == commit || commits::contains(repo, commit, now)? || hidden::is_of(repo, run, now)?)
+}
+
+/// The refusal to overwrite what somebody else added to a branch.
+pub(super) fn foreign(name: &str) -> Failure {
+    Failure::Refused(format!("the branch {name} has commits that are not of this run; rename it first"))
 }
 
 /// The checkouts of a repository, its own and linked ones, that stand on a branch.

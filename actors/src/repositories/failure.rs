@@ -34,6 +34,9 @@ pub enum Failure {
     /// Somebody else changes the branch at the same moment.
     #[error("{0} is being changed by somebody else; if no git command is running, remove its .lock file")]
     Raced(String),
+    /// Another server was asked for something that cannot be taken back, and did not answer.
+    #[error("nobody knows whether it happened: {0}")]
+    Unknown(String),
     /// It cannot be done, and the sentence says why.
     #[error("{0}")]
     Refused(String),
@@ -89,7 +92,9 @@ impl From<Failure> for Error {
             | Failure::Dirty { .. }
             | Failure::InTheWay { .. }
             | Failure::Refused(_) => Self::conflict(failure.to_string()),
-            Failure::Raced(_) | Failure::Stopping => Self::Unavailable(failure.to_string()),
+            Failure::Raced(_) | Failure::Unknown(_) | Failure::Stopping => {
+                Self::Unavailable(failure.to_string())
+            }
             Failure::Git(ref cause) => Self::Unavailable(format!("{failure}: {}", cause.message())),
             Failure::Io { ref source, .. } => Self::Unavailable(format!("{failure}: {source}")),
         }

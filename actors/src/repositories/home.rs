@@ -17,15 +17,19 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use cendriix_protocol::{ids, time::Timestamp};
+use cendriix_protocol::{
+    ids::{self, WorkspaceId},
+    time::Timestamp,
+};
 use git2::{ConfigLevel, ErrorCode, Repository, RepositoryInitOptions};
 use uuid::Uuid;
 
 use super::{
-    Failure, Source, commits,
+    Address, Failure, Source, commits,
     failure::{io, when},
     names, write,
 };
+use crate::audit;
 
 /// What holds for every repository, above its own configuration: objects and references are synced, and names
 /// that stand for `.git` on other systems are refused.
@@ -89,10 +93,13 @@ impl Home {
             Source::Managed { workspace, project } => {
                 self.root.join(format!("repositories/{workspace}/{project}"))
             }
+            Source::Remote { workspace, address } => {
+                self.root.join(format!("repositories/{workspace}/{}", mirror(*workspace, address)))
+            }
         }
     }
 
-    /// Every managed repository.
+    /// Every repository that is kept here; mirrors of others too, by the ids of their folders.
     pub(super) fn managed(&self) -> Result<Vec<Source>, Failure> {
         let mut found = Vec::new();
         for (workspace, path) in ids_in(&self.root.join("repositories"))? {
@@ -105,15 +112,15 @@ impl Home {
         Ok(found)
     }
 
-    /// Opens a repository; a managed one comes to be with that.
+    /// Opens a repository; one that is kept here comes to be with that.
     pub(super) fn open(&self, source: &Source) -> Result<Repository, Failure> {
         let (repo, ours) = match source {
             Source::Path(path) => (at(path)?, names::HIDDEN),
-            Source::Managed { project, .. } => {
+            Source::Managed { .. } | Source::Remote { .. } => {
                 let path = self.path(source);
                 if !path.exists() {
                     let _one_at_a_time = self.known();
-                    self.create(&path, *project)?;
+                    self.create(&path, source)?;
                 }
                 (Repository::open(path)?, "")
             }
@@ -149,8 +156,9 @@ impl Home {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a managed repository beside its place and renames it, so that half of one is never opened.
-    fn create(&self, path: &Path, project: Uuid) -> Result<(), Failure> {
+    /// Makes a repository beside its place and renames it, so that half of one is never opened. A mirror
+    /// begins with nothing, a managed one with an empty commit.
+    fn create(&self, path: &Path, source: &Source) -> Result<(), Failure> {
         if path.exists() {
             return Ok(());
         }
@@ -159,8 +167,10 @@ impl Home {
         let mut options = RepositoryInitOptions::new();
         options.bare(true).mkpath(true).external_template(false).initial_head("main");
         let repo = self.with_settings(Repository::init_opts(&draft, &options)?)?;
-        let first = commits::empty(&repo, Timestamp(ids::millis_of(project)))?;
-        repo.reference("refs/heads/main", first, false, "begin")?;
+        if let Source::Managed { project, .. } = source {
+            let first = commits::empty(&repo, Timestamp(ids::millis_of(*project)))?;
+            repo.reference("refs/heads/main", first, false, "begin")?;
+        }
         let written = ["HEAD", "config", "objects", "refs/heads", "refs", ""].iter();
         let folders = path.ancestors().skip(1).take(3).map(Path::to_owned);
         written
@@ -170,6 +180,14 @@ impl Home {
             .and_then(|()| folders.into_iter().try_for_each(|folder| sync(&folder)))
             .map_err(io(format_args!("make a repository at {}", path.display())))
     }
+}
+
+/// The id of a workspace's mirror of a repository on another server.
+fn mirror(workspace: WorkspaceId, address: &Address) -> Uuid {
+    let named = [workspace.0.as_bytes().as_slice(), b"remote", address.as_str().as_bytes()].concat();
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&audit::sha256(&named)[..16]);
+    ids::derive(workspace.0, u128::from_be_bytes(digest))
 }
 
 fn sync(path: &Path) -> std::io::Result<()> {

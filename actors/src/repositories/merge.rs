@@ -25,12 +25,31 @@ pub struct Merge {
 /// The merge is a commit of its own also where the branch could simply be moved forward, so that the run
 /// stays visible.
 pub(super) fn merge(home: &Home, repo: &Repository, wanted: &Merge) -> Result<Oid, Failure> {
+    let Made { branch, main, merged } = make(repo, wanted)?;
+    if main != Some(merged) {
+        branches::advance(home, repo, &branch, main, merged)?;
+    }
+    Ok(merged)
+}
+
+/// A merge that no branch leads to yet.
+pub(super) struct Made {
+    /// The full name of the main branch.
+    pub(super) branch: String,
+    /// Where it is.
+    pub(super) main: Option<Oid>,
+    /// Where it would be: the same, for what is merged already.
+    pub(super) merged: Oid,
+}
+
+/// Makes the commit of a merge.
+pub(super) fn make(repo: &Repository, wanted: &Merge) -> Result<Made, Failure> {
     let branch = default_branch(repo)?;
     let commit = commits::find(repo, &wanted.commit)?;
     let main = commits::tip(repo, &branch)?;
     let merged = match main {
         None => commit.id(),
-        Some(main) if commits::contains(repo, main, commit.id())? => return Ok(main),
+        Some(main) if commits::contains(repo, main, commit.id())? => main,
         Some(main) if wanted.expected_main != Some(main.into()) => {
             return Err(Failure::MainMoved { main: main.into() });
         }
@@ -41,8 +60,7 @@ pub(super) fn merge(home: &Home, repo: &Repository, wanted: &Merge) -> Result<Oi
             commits::write(repo, &tree, &[&main, &commit], &wanted.message, wanted.at)?
         }
     };
-    branches::advance(home, repo, &branch, main, merged)?;
-    Ok(merged)
+    Ok(Made { branch, main, merged })
 }
 
 /// The commit with which another one became part of the main branch; none when it is not part of it.

@@ -1,4 +1,5 @@
-//! Git repositories that runs work in: state, work trees, checkpoints, merging; no `git` program is needed.
+//! Git repositories that runs work in: state, work trees, checkpoints, merging; the `git` program is needed
+//! only where another server is talked to.
 //!
 //! ```text
 //! main ──────────────────────────── merge: compare-and-set, the checkout on it brought along
@@ -12,18 +13,22 @@
 //! **Invariant:** a user's checkout, index and configuration are never touched, but for a clean checkout of
 //! the branch that is merged into.
 
+mod address;
 mod branches;
 mod commits;
 mod describe;
 mod diff;
 mod failure;
+mod heads;
 mod hidden;
 mod home;
 mod ignored;
 mod joins;
 mod merge;
 mod names;
+mod program;
 mod read;
+mod remote;
 
 #[cfg(test)]
 mod tests;
@@ -44,16 +49,18 @@ use git2::Repository;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::home::Home;
 pub use self::{
+    address::Address,
     describe::Description,
     diff::{Change, ChangedFile, Diff, PATCH_MAX},
     failure::Failure,
     hidden::Verified,
     merge::Merge,
     names::{CommitId, NoCommitId, Place},
+    remote::Remotes,
     trees::{Checkpoint, WorkTree},
 };
+use self::{home::Home, remote::Far};
 
 /// How often a lost race is run again.
 const RACES_MAX: u32 = 3;
@@ -70,6 +77,13 @@ pub enum Source {
         /// The project.
         project: Uuid,
     },
+    /// One on another server, with a mirror in the data directory.
+    Remote {
+        /// The tenant, whose mirror it is.
+        workspace: WorkspaceId,
+        /// Where it is.
+        address: Address,
+    },
     /// One that a user has, as [`Repositories::open_path`] gave it.
     Path(PathBuf),
 }
@@ -78,6 +92,7 @@ pub enum Source {
 #[derive(Clone, Debug)]
 pub struct Repositories {
     home: Arc<Home>,
+    far: Arc<Far>,
 }
 
 impl Repositories {
@@ -87,7 +102,16 @@ impl Repositories {
     ///
     /// When the disk refuses.
     pub fn new(root: PathBuf) -> Result<Self, Failure> {
-        Ok(Self { home: Arc::new(Home::new(root)?) })
+        Self::reaching(root, Remotes::default())
+    }
+
+    /// The same, and reaches repositories on other servers like that.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn reaching(root: PathBuf, remotes: Remotes) -> Result<Self, Failure> {
+        Ok(Self { home: Arc::new(Home::new(root)?), far: Arc::new(Far::new(remotes)) })
     }
 
     /// The repository that a path is in.
@@ -111,7 +135,7 @@ impl Repositories {
         .await
     }
 
-    /// Every managed repository.
+    /// Every repository that is kept here, managed ones and mirrors.
     ///
     /// # Errors
     ///
@@ -246,6 +270,9 @@ impl Repositories {
         title: &str,
         commit: &CommitId,
     ) -> Result<String, Failure> {
+        if let Source::Remote { address, .. } = source {
+            return self.show_there(source, address, run, title, commit).await;
+        }
         let (title, commit) = (title.to_owned(), commit.clone());
         self.racing(source, move |home, repo| {
             let commit = commits::find(repo, &commit)?.id();
@@ -260,8 +287,12 @@ impl Repositories {
     /// # Errors
     ///
     /// [`Failure::Conflict`], [`Failure::MainMoved`], [`Failure::Dirty`], [`Failure::InTheWay`] and
-    /// [`Failure::Raced`] say what a person can do; then nothing has changed.
+    /// [`Failure::Raced`] say what a person can do; then nothing has changed. After [`Failure::Unknown`]
+    /// [`Repositories::contains`] tells.
     pub async fn merge(&self, source: &Source, wanted: Merge) -> Result<CommitId, Failure> {
+        if let Source::Remote { address, .. } = source {
+            return self.merge_there(source, address, wanted).await;
+        }
         self.racing(source, move |home, repo| Ok(merge::merge(home, repo, &wanted)?.into())).await
     }
 
@@ -289,13 +320,14 @@ impl Repositories {
         self.home.path(source)
     }
 
-    /// The commit with which another one became part of the main branch: whether, and as what, an interrupted
-    /// merge happened.
+    /// The commit with which another one became part of the main branch, on its server when it is on another
+    /// one: whether, and as what, an interrupted merge happened.
     ///
     /// # Errors
     ///
-    /// When the commit is not there.
+    /// When the commit is not there, or the server cannot be asked.
     pub async fn merged_as(&self, source: &Source, commit: &CommitId) -> Result<Option<CommitId>, Failure> {
+        self.refresh(source).await?;
         let commit = commit.clone();
         self.reading(source, move |repo| Ok(merge::merged_as(repo, &commit)?.map(CommitId::from))).await
     }

@@ -64,12 +64,12 @@ impl From<Failure> for Undone {
     fn from(failure: Failure) -> Self {
         let (code, mend) = match failure {
             Failure::Conflict { .. } => ("merge_conflict", Mend::Agent),
-            Failure::Dirty { .. } | Failure::InTheWay { .. } | Failure::Raced(_) => {
-                ("checkout_in_the_way", Mend::Person)
-            }
+            Failure::Dirty { .. } | Failure::InTheWay { .. } => ("checkout_in_the_way", Mend::Nobody),
             Failure::MainMoved { .. } => ("main_moved", Mend::Nobody),
             Failure::NoRepository(_)
             | Failure::NoCommit(_)
+            | Failure::Raced(_)
+            | Failure::Unknown(_)
             | Failure::Refused(_)
             | Failure::Git(_)
             | Failure::Io { .. }
@@ -297,6 +297,7 @@ impl Delivery {
         let repository = Self::repository(run)?;
         let (activity, attempt) = (Activity::OpenPullRequest, run.attempt);
         // What nobody has tested is not shown to be approved.
+        self.repositories.refresh(&repository.source).await?;
         let main = self.repositories.describe(&repository.source).await?.head;
         if let Some(main) = main.filter(|main| repository.main() != Some(main)) {
             return Ok(Command::MainMoved { activity, attempt, main });
@@ -339,10 +340,19 @@ impl Delivery {
             at: self.clock.now(),
         };
         match self.repositories.merge(&repository.source, wanted).await {
-            Err(Failure::MainMoved { main }) => Ok(Command::MainMoved { activity, attempt, main }),
-            merged => {
-                let commit = Some(merged?.to_string());
+            Ok(merged) => {
+                let commit = Some(merged.to_string());
                 Ok(Command::Done { activity, attempt, commit, branch: None })
+            }
+            Err(Failure::MainMoved { main }) => Ok(Command::MainMoved { activity, attempt, main }),
+            Err(Failure::Unknown(why)) => {
+                tracing::warn!(run.id = %run.id, %why, "nobody knows whether a merge happened");
+                Ok(Command::OutcomeUnknown { activity, attempt })
+            }
+            // Nothing was merged, and all that was done for it is kept.
+            Err(failure) => {
+                let Undone(reason, _) = failure.into();
+                Err(Undone(reason, Mend::Person))
             }
         }
     }

@@ -11,7 +11,7 @@ use super::state::{Repository, Run, Source};
 use crate::{
     Error, audit,
     caller::Caller,
-    repositories::{Failure, Repositories},
+    repositories::{Address, Failure, Repositories},
 };
 
 /// The project of a workspace that runs work on when they name no repository.
@@ -53,12 +53,13 @@ impl Grounds {
     ) -> Result<Repository, Error> {
         let default = RepositoryRef { project: Some(PROJECT.to_owned()), ..RepositoryRef::default() };
         let (source, project) = match asked.unwrap_or(&default) {
-            RepositoryRef { project: Some(project), path: None } => {
+            RepositoryRef { project: Some(project), path: None, url: None } => {
                 (managed(caller, project)?, Some(project.clone()))
             }
-            RepositoryRef { project: None, path: Some(path) } => (self.path(path).await?, None),
+            RepositoryRef { project: None, path: Some(path), url: None } => (self.path(path).await?, None),
+            RepositoryRef { project: None, path: None, url: Some(url) } => (remote(caller, url)?, None),
             RepositoryRef { .. } => {
-                return Err(Error::field("repository", "needs exactly one of project and path"));
+                return Err(Error::field("repository", "needs exactly one of project, path and url"));
             }
         };
         let base = self.base(&source).await?;
@@ -72,10 +73,14 @@ impl Grounds {
     }
 
     async fn base(&self, source: &Source) -> Result<Option<super::state::CommitId>, Error> {
+        self.repositories.refresh(source).await.map_err(unusable)?;
         Ok(self.repositories.describe(source).await.map_err(unusable)?.head)
     }
 
     async fn path(&self, path: &str) -> Result<Source, Error> {
+        if path.contains("://") {
+            return Err(Error::field("repository.path", "is an address; name it as repository.url"));
+        }
         let wanted = Path::new(path);
         let is_plain = wanted.is_absolute() && !wanted.components().any(|part| part == Component::ParentDir);
         if !is_plain {
@@ -97,7 +102,7 @@ impl Grounds {
         // What is found around a path, or behind a link in it, is another one.
         match &source {
             Source::Path(found) if !self.allows(found) => refused(),
-            Source::Path(_) | Source::Managed { .. } => Ok(source),
+            Source::Path(_) | Source::Managed { .. } | Source::Remote { .. } => Ok(source),
         }
     }
 
@@ -118,6 +123,10 @@ impl Grounds {
     pub(super) fn shown(&self, run: &Run, repository: &Repository) -> RunRepository {
         RunRepository {
             project: repository.project.clone(),
+            url: match &repository.source {
+                Source::Remote { address, .. } => Some(address.to_string()),
+                Source::Managed { .. } | Source::Path(_) => None,
+            },
             path: self
                 .repositories
                 .path(&repository.source)
@@ -144,6 +153,13 @@ fn managed(caller: &Caller, name: &str) -> Result<Source, Error> {
     digest.copy_from_slice(&audit::sha256(&named)[..16]);
     let project = ids::derive(caller.workspace.0, u128::from_be_bytes(digest));
     Ok(Source::Managed { workspace: caller.workspace, project })
+}
+
+/// The repository on another server that an address leads to.
+fn remote(caller: &Caller, url: &str) -> Result<Source, Error> {
+    let address =
+        Address::parse(url).map_err(|failure| Error::field("repository.url", failure.to_string()))?;
+    Ok(Source::Remote { workspace: caller.workspace, address })
 }
 
 fn unusable(failure: Failure) -> Error {

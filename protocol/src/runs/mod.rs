@@ -178,6 +178,11 @@ pub struct RepositoryRef {
     /// One on the server's own disk, by an absolute path; the operator says which may be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// One on another server, by its `https` address without credentials, which the operator gives. It is
+    /// fetched when the run begins, and the change is pushed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 2048)]
+    pub url: Option<String>,
 }
 
 /// What is wanted, in prose.
@@ -305,8 +310,11 @@ pub struct RunRepository {
     /// The name of the project, for one that the server keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// Where it is on the server's disk.
+    /// Where it is on the server's disk; for one on another server, its mirror.
     pub path: String,
+    /// Its address, for one on another server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// The commit that the work began from; absent in an empty repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_commit: Option<String>,

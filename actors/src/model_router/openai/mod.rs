@@ -25,10 +25,10 @@ use super::{
     catalogue,
     chat::{Answer, Request},
     provider::{Call, Class, Error, Provider},
-    settings::{Endpoint, Secret, Timeouts},
+    settings::{Endpoint, Timeouts},
     sse::{EVENT_MAX, Events},
 };
-use crate::reason::chain;
+use crate::{reason::chain, secret::Secret};
 
 /// How much of a refusal is read, in bytes.
 const REFUSAL_MAX: usize = 64 << 10;

@@ -104,7 +104,7 @@ impl Work {
     fn path(&self) -> &Path {
         match &self.source {
             Source::Path(path) => path,
-            Source::Managed { .. } => panic!("a managed repository has no checkout"),
+            Source::Managed { .. } | Source::Remote { .. } => panic!("what is kept here has no checkout"),
         }
     }
 
