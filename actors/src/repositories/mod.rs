@@ -270,6 +270,10 @@ impl Repositories {
         title: &str,
         commit: &CommitId,
     ) -> Result<String, Failure> {
+        // Held, so that it counts as the run's own when the branch is to show another one in its place.
+        let held = commit.clone();
+        self.writing(source, move |_, repo| Ok(hidden::hold(repo, &names::shown(run, &held), held.oid()?)?))
+            .await?;
         if let Source::Remote { address, .. } = source {
             return self.show_there(source, address, run, title, commit).await;
         }
@@ -288,7 +292,7 @@ impl Repositories {
     ///
     /// [`Failure::Conflict`], [`Failure::MainMoved`], [`Failure::Dirty`], [`Failure::InTheWay`] and
     /// [`Failure::Raced`] say what a person can do; then nothing has changed. After [`Failure::Unknown`]
-    /// [`Repositories::contains`] tells.
+    /// [`Repositories::merged_as`] tells.
     pub async fn merge(&self, source: &Source, wanted: Merge) -> Result<CommitId, Failure> {
         if let Source::Remote { address, .. } = source {
             return self.merge_there(source, address, wanted).await;

@@ -132,6 +132,11 @@ pub(super) fn hidden(run: RunId) -> String {
     format!("{HIDDEN}/{run}/")
 }
 
+/// The reference that holds a commit which was shown to people.
+pub(super) fn shown(run: RunId, commit: &CommitId) -> String {
+    format!("{}-shown/{}", hidden(run), &commit.as_str()[..12])
+}
+
 /// The branch that shows a run to people. An id begins with its time, which runs of the same minute share, so
 /// its last digits stand for it.
 pub(super) fn branch(run: RunId, title: &str) -> String {
