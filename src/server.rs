@@ -34,7 +34,7 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data directory cannot be used.
-    #[error("cannot use the data directory {path}: {source}")]
+    #[error("cannot use the data directory {path}: {source}; see that it may be written and has space")]
     Data {
         /// The directory.
         path: String,
@@ -84,7 +84,11 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let server = Self::open(config, Former::TakenUp).await?;
         match server.announce() {
-            Ok(()) => Ok(server),
+            Ok(()) => {
+                let (addr, data) = (server.addr, server.app.data.path().display());
+                tracing::info!(%addr, %data, "listening");
+                Ok(server)
+            }
             Err(error) => {
                 server.stop().await;
                 Err(error)
@@ -142,7 +146,6 @@ impl Server {
         let system = System::start(settings).await?;
         let app = App::new(&system, config, data, control_token, addr.port());
         let listener = listener::start(socket, http::router(app.clone()), &app);
-        tracing::info!(%addr, data = %app.data.path().display(), "listening");
         Ok(Self { addr, app, system, listener, store })
     }
 

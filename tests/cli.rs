@@ -103,6 +103,10 @@ async fn what_cannot_be_used_is_said_clearly() {
     std::fs::write(broken.join("store.redb"), "this is no database".repeat(1000)).unwrap();
     let damaged = said(&["serve", "--listen", "127.0.0.1:0"], &broken);
     assert!(damaged.contains("damaged or no data file") && damaged.contains("restore"), "{damaged}");
+    let blocked = home.path().join("blocked");
+    std::fs::create_dir_all(blocked.join("store.redb")).unwrap();
+    let blocked = said(&["serve", "--listen", "127.0.0.1:0"], &blocked);
+    assert!(blocked.contains("may be written") && blocked.contains("directory (os error"), "{blocked}");
     let public = said(&["serve", "--listen", "0.0.0.0:0"], &home.path().join("public"));
     assert!(public.contains("dev_allow_public"), "{public}");
     let archive =

@@ -4,6 +4,7 @@
 mod api;
 mod cli;
 mod crash;
+mod disk;
 mod kit;
 mod openapi;
 mod openness;

@@ -19,7 +19,7 @@ use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
     Error,
-    kit::{Journaled, Machine},
+    kit::{Journaled, Machine, failure::FULL},
 };
 
 /// The largest text that stands where it is used, in bytes.
@@ -241,9 +241,7 @@ pub fn unsaved(outcome: Outcome) -> Error {
         Outcome::Refused(_) | Outcome::Conflict => {
             Error::conflict("somebody else changed it meanwhile; read it again")
         }
-        Outcome::Full => {
-            Error::Unavailable("the disk is nearly full; nothing is saved until there is space again".into())
-        }
+        Outcome::Full => Error::Unavailable(FULL.into()),
         Outcome::Saved | Outcome::Unknown => Error::Unavailable("the outcome is unknown; ask again".into()),
     }
 }

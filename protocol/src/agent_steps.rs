@@ -137,14 +137,18 @@ pub struct AgentStep {
     pub name: String,
     /// Where it stands.
     pub status: AgentStepStatus,
-    /// The turns of the model, oldest first.
+    /// The turns of the model, oldest first. Their texts, arguments and results take at most 1 MiB together;
+    /// the longest of each turn are cut to that end. The step's stream has them whole.
     pub turns: Vec<AgentTurn>,
+    /// Whether a turn or the output was cut; absent when everything is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// How many turns there are.
     pub turn_count: u32,
     /// Why it ended; absent while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<StopReason>,
-    /// What the model said last.
+    /// What the model said last, at most 64 KiB of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// Why it did not end well.
@@ -193,6 +197,10 @@ pub struct AgentTurn {
     pub latency_ms: u64,
     /// When the answer was there.
     pub at: Timestamp,
+    /// Whether something of it was cut: texts that end in `…`, or calls after the 32nd, none of which is
+    /// made. Absent when everything is there, as always in the step's stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
 }
 
 /// One call of a tool.
@@ -203,7 +211,7 @@ pub struct AgentToolCall {
     pub id: String,
     /// The tool.
     pub name: String,
-    /// Its arguments; a string where the model wrote no JSON.
+    /// Its arguments; a string where the model wrote no JSON, or where they had to be cut.
     #[schema(value_type = Object)]
     pub arguments: Value,
     /// What came of it; absent while it goes on.

@@ -148,19 +148,19 @@ fn is_draft(path: &Path) -> bool {
 
 /// Takes a backup: of the server that runs on the data directory, or of the directory itself.
 pub(super) async fn take(config: &Config, to: &Path) -> Done {
-    let to = std::path::absolute(to).map_err(Failure::new)?;
+    let to = std::path::absolute(to).map_err(Failure::of)?;
     let data = DataDir::at(&config.storage.data);
     let bytes = match RedbStore::open(&data.store(), &config.storage.options()) {
         _ if !data.store().exists() => {
             return Err(Failure::new(format!("{} holds no data", data.path().display())));
         }
-        Ok(store) => write(&store, &data, &to).await.map_err(Failure::new)?,
+        Ok(store) => write(&store, &data, &to).await.map_err(Failure::of)?,
         Err(StoreError::Locked { .. }) => {
             let answer: serde_json::Value =
                 client::operate(&client::control(config)?, "/backup", &json!({ "to": to })).await?;
             answer["bytes"].as_u64().unwrap_or(0)
         }
-        Err(error) => return Err(Failure::new(error)),
+        Err(error) => return Err(Failure::of(error)),
     };
     output::note(&format!("wrote {} ({bytes} bytes); signing keys are left out on purpose", to.display()));
     Ok(0)
@@ -169,7 +169,7 @@ pub(super) async fn take(config: &Config, to: &Path) -> Done {
 /// Puts a backup into an empty data directory.
 pub(super) fn restore(config: &Config, from: &Path) -> Done {
     let data = DataDir::at(&config.storage.data);
-    unpack(from, &data).map_err(Failure::new)?;
+    unpack(from, &data).map_err(Failure::of)?;
     output::note(&format!(
         "restored {}; start the server on it with `cendriix serve --data {}`. Everybody logs in again.",
         from.display(),
@@ -220,11 +220,11 @@ pub(super) async fn verify(config: &Config, json: bool) -> Done {
     if !data.store().exists() {
         return Err(Failure::with(4, format!("{} holds no data", data.path().display())));
     }
-    let store = RedbStore::open(&data.store(), &config.storage.options()).map_err(Failure::new)?;
-    let root = std::path::absolute(data.path()).map_err(Failure::new)?;
+    let store = RedbStore::open(&data.store(), &config.storage.options()).map_err(Failure::of)?;
+    let root = std::path::absolute(data.path()).map_err(Failure::of)?;
     let repositories = data.repositories().exists().then(|| Repositories::new(root)).transpose();
-    let repositories = repositories.map_err(Failure::new)?;
-    let proof = cendriix_actors::verify::verify(&store, repositories.as_ref()).await.map_err(Failure::new)?;
+    let repositories = repositories.map_err(Failure::of)?;
+    let proof = cendriix_actors::verify::verify(&store, repositories.as_ref()).await.map_err(Failure::of)?;
     let report = &proof.report;
     if json {
         output::line(

@@ -48,7 +48,7 @@ impl Client {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => control(config)?.url,
         };
-        let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::new)?;
+        let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::of)?;
         let mut client = Self { http, base, token: String::new() };
         client.token = match token {
             Some(token) => token,
@@ -117,7 +117,7 @@ pub(super) async fn operate<T: DeserializeOwned>(
     path: &str,
     body: &(impl Serialize + Sync),
 ) -> Result<T, Failure> {
-    let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::new)?;
+    let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::of)?;
     let request = http.post(format!("{}/control{path}", control.url)).bearer_auth(&control.token).json(body);
     let sent = request.send().await;
     read(

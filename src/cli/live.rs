@@ -144,7 +144,7 @@ impl Live {
 
     fn show(&self, event: &RunEvent) -> Result<(), Failure> {
         if self.json {
-            output::line(&serde_json::to_string(event).map_err(Failure::new)?);
+            output::line(&serde_json::to_string(event).map_err(Failure::of)?);
             return Ok(());
         }
         let (green, red, bold) = (Paint::GREEN, Paint::RED, Paint::BOLD);
@@ -234,7 +234,7 @@ impl Live {
 
     fn show_step(&mut self, event: &AgentStepEvent) -> Result<(), Failure> {
         if self.json {
-            output::line(&serde_json::to_string(event).map_err(Failure::new)?);
+            output::line(&serde_json::to_string(event).map_err(Failure::of)?);
             return Ok(());
         }
         let (paint, parallel) = (self.paint, self.agents.len() > 1);

@@ -101,6 +101,20 @@ impl Failure {
         Self::with(1, message)
     }
 
+    /// The command failed because of an error, which is told with what caused it.
+    pub(crate) fn of(error: impl std::error::Error) -> Self {
+        let mut said = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !said.contains(&more) {
+                said = format!("{said}: {more}");
+            }
+            cause = error.source();
+        }
+        Self::new(said)
+    }
+
     /// Whether the state of a thing did not allow what was asked.
     pub(crate) fn is_conflict(&self) -> bool {
         self.code == 5
@@ -172,7 +186,7 @@ async fn run(cli: Cli) -> Done {
         Command::Restore { from } => backup::restore(&config, &from),
         Command::Verify => backup::verify(&config, cli.json).await,
         Command::Openapi => {
-            let document = serde_json::to_string_pretty(&crate::http::openapi()).map_err(Failure::new)?;
+            let document = serde_json::to_string_pretty(&crate::http::openapi()).map_err(Failure::of)?;
             output::line(&document);
             Ok(0)
         }

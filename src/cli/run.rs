@@ -70,6 +70,7 @@ pub(super) async fn run(
     let at = at(config, server);
     let done = tokio::select! {
         done = Box::pin(go(&session, &arguments, wanted, &at, json)) => done,
+        failure = session.failed() => Err(failure),
         _ = tokio::signal::ctrl_c() => {
             let repo = arguments.repo.as_ref().map(|path| format!(" --repo {}", path.display()));
             let repo = repo.unwrap_or_default();
@@ -137,7 +138,7 @@ async fn go(session: &Session, arguments: &Arguments, wanted: Wanted, at: &str, 
     let code = follow(client, run.id, answers, json, at).await?;
     let run: Run = client.get(&format!("/runs/{}", run.id)).await?;
     if json {
-        output::line(&serde_json::to_string(&run).map_err(Failure::new)?);
+        output::line(&serde_json::to_string(&run).map_err(Failure::of)?);
     } else {
         tail(&run, at);
     }
@@ -198,7 +199,7 @@ async fn plan_only(client: &Client, workflow_id: WorkflowId, wanted: Wanted, jso
     let body = Decompose { workflow_id, input: Input { title, body }, model };
     let planned: Planned = client.post("/orchestrator/decompose", &body, None).await?;
     if json {
-        output::line(&serde_json::to_string_pretty(&planned).map_err(Failure::new)?);
+        output::line(&serde_json::to_string_pretty(&planned).map_err(Failure::of)?);
     } else {
         show_plan(&planned.plan);
         output::line("nothing was run");

@@ -173,6 +173,7 @@ pub(super) async fn carried_on(session: &Session, run: Run) -> Result<Run, Failu
     output::note("no server runs, so this command goes on with the run until it rests");
     tokio::select! {
         run = rest(&session.client, run.id) => run,
+        failure = session.failed() => Err(failure),
         _ = tokio::signal::ctrl_c() => Err(Failure::with(130, STOPPED)),
     }
 }
@@ -219,7 +220,7 @@ fn say_whether_it_goes_on(session: &Session, run: &Run) {
 
 /// Prints a value as JSON.
 pub(super) fn print_json(value: &impl Serialize) -> Done {
-    output::line(&serde_json::to_string_pretty(value).map_err(Failure::new)?);
+    output::line(&serde_json::to_string_pretty(value).map_err(Failure::of)?);
     Ok(0)
 }
 
@@ -325,6 +326,7 @@ pub(super) struct Watch {
 pub(super) async fn watch(session: &Session, id: RunId, how: Watch) -> Done {
     tokio::select! {
         done = follow(session, id, how) => done,
+        failure = session.failed() => Err(failure),
         _ = tokio::signal::ctrl_c() => {
             output::note(&if session.is_own() {
                 STOPPED.to_owned()

@@ -8,9 +8,9 @@ use crate::{Config, Server};
 /// Serves until SIGTERM or SIGINT, or until the store fails.
 pub(super) async fn run(config: Config) -> Done {
     // Whoever finds the server announced may tell it to stop at once.
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
-    let server = Server::start(config).await.map_err(Failure::new)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::of)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::of)?;
+    let server = Server::start(config).await.map_err(Failure::of)?;
     tokio::select! {
         _ = terminate.recv() => (),
         _ = interrupt.recv() => (),

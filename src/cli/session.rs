@@ -40,7 +40,10 @@ impl Session {
         purpose: Purpose,
     ) -> Result<Self, Failure> {
         let data = DataDir::at(&config.storage.data);
-        let nothing = !data.store().exists() && purpose == Purpose::Command;
+        let there = data.store().try_exists().map_err(|error| {
+            Failure::new(format!("cannot use the data directory {}: {error}", data.path().display()))
+        })?;
+        let nothing = !there && purpose == Purpose::Command;
         let mut looks = tokio::time::interval(LOOK_AGAIN);
         let mut looked = 0;
         let own = loop {
@@ -52,7 +55,7 @@ impl Session {
             match start(config.clone(), purpose).await {
                 Ok(own) => break own,
                 Err(StartError::Store(StoreError::Locked { .. })) if looked < LOOKS_MAX => (),
-                Err(error) => return Err(Failure::new(error)),
+                Err(error) => return Err(Failure::of(error)),
             }
         };
         let url = format!("http://{}", own.addr());
@@ -68,6 +71,15 @@ impl Session {
     /// Whether the server ends with this command.
     pub(super) fn is_own(&self) -> bool {
         self.own.is_some()
+    }
+
+    /// Waits until the storage engine of the server that was started for this has failed.
+    pub(super) async fn failed(&self) -> Failure {
+        match &self.own {
+            Some(server) => server.failed().await,
+            None => futures::future::pending().await,
+        }
+        Failure::new("the store has failed, perhaps because the disk is full; give the command again")
     }
 
     /// Stops the server that was started for this; what is on disk goes on at the next start.

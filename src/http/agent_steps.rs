@@ -99,7 +99,8 @@ fn check(new: &CreateAgentStep) -> ApiResult<()> {
     if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(errors)) }
 }
 
-/// Gets an agent's step with its turns and what came of its calls.
+/// Gets an agent's step with its turns and what came of its calls. Long texts are cut, so that the answer
+/// stays small; the step's stream has them whole.
 #[utoipa::path(get, path = "/agent/steps/{stepId}", operation_id = "getAgentStep", tag = "agent_steps",
     params(("stepId" = String, Path, format = Uuid, description = "The step.")),
     responses(

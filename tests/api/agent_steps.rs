@@ -396,6 +396,34 @@ async fn a_step_by_itself_is_paid_for_by_its_run_and_stopped_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn long_turns_of_a_step_are_cut_where_it_is_shown_and_whole_in_its_stream() {
+    let content = "a long line\n".repeat(30_000);
+    let turn = |name: &str| write(name, &content);
+    let openai = FakeOpenAi::start([turn("a"), turn("b"), turn("c"), Turn::text(&content)]).await;
+    let server = TestServer::start_with(|config| {
+        openai.configure(config, &["m"]);
+        config.models.openai.models[0].context = Some(2_000_000);
+    })
+    .await;
+    let ada = server.login("ada").await;
+    let run = planned(&ada, agent("x"), json!({ "project": "p" })).await;
+    let step = alone(&ada, &run, json!({ "policy": { "tokenBudget": 10_000_000 } })).await.expect(201);
+    assert_eq!(
+        (&step["status"], &step["truncated"]),
+        (&json!("succeeded"), &json!(true)),
+        "{}",
+        step["error"]
+    );
+    assert!(step.to_string().len() < (1 << 20) + (64 << 10) + 4_000, "{}", step.to_string().len());
+    let arguments = &step["turns"][0]["toolCalls"][0]["arguments"];
+    assert_eq!((&arguments["path"], &step["turns"][0]["truncated"]), (&json!("a"), &json!(true)));
+    assert!(text(&arguments["content"]).ends_with('…') && text(&step["output"]).ends_with('…'));
+    let stream = ada.get(&format!("/v1/agent/steps/{}/stream", text(&step["id"]))).await.expect(200);
+    let whole = serde_json::to_string(&content).unwrap();
+    assert_eq!(stream.as_str().unwrap().matches(&whole).count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_step_asked_twice_with_one_key_is_done_once() {
     let (server, _openai) = server([Turn::text("There is nothing."), Turn::text("I was asked again.")]).await;
     let ada = server.login("ada").await;

@@ -1,7 +1,7 @@
 //! The real binary in a process of its own.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
@@ -34,6 +34,10 @@ pub(crate) fn printed(data: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+fn serves(command: &mut Command) {
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("CENDRIIX_LOG__LEVEL", "warn");
+}
+
 /// A server in a process of its own; killed when this goes away.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -51,14 +55,42 @@ impl Process {
     pub(crate) async fn serve_with(data: &Path, change: impl FnOnce(&mut Command)) -> Self {
         drop(std::fs::remove_file(data.join("control.json")));
         let mut command = cendriix(data);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).env("CENDRIIX_LOG__LEVEL", "warn");
+        serves(&mut command);
         change(&mut command);
-        let mut child = command.spawn().unwrap();
+        Self::started(command.spawn().unwrap(), |_| data.to_owned()).await
+    }
+
+    /// Starts one on a small disk of its own, in memory, at a folder that is empty to everybody else. Gives
+    /// the disk as this process sees it, too.
+    pub(crate) async fn serve_on_disk(
+        folder: &Path,
+        bytes: usize,
+        change: impl FnOnce(&mut Command),
+    ) -> (Self, PathBuf) {
+        let server = cendriix(&folder.join("data"));
+        let mut command = Command::new("bwrap");
+        command.args(["--die-with-parent", "--dev-bind", "/", "/", "--size", &bytes.to_string(), "--tmpfs"]);
+        command.arg(folder).arg(server.get_program()).args(server.get_args()).stdin(Stdio::null());
+        serves(&mut command);
+        change(&mut command);
+        let disk = |pid: u32| {
+            let child =
+                std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            let folder = folder.strip_prefix("/").unwrap();
+            Path::new("/proc").join(child.trim()).join("root").join(folder)
+        };
+        let server = Self::started(command.spawn().unwrap(), |pid| disk(pid).join("data")).await;
+        let disk = disk(server.child.id());
+        (server, disk)
+    }
+
+    /// Waits until a server listens, whose process sees its data directory there.
+    async fn started(mut child: Child, data: impl Fn(u32) -> PathBuf) -> Self {
         let mut looks = tokio::time::interval(Duration::from_millis(5));
         loop {
             looks.tick().await;
             assert!(child.try_wait().unwrap().is_none(), "the server did not start");
-            let control = std::fs::read(data.join("control.json")).unwrap_or_default();
+            let control = std::fs::read(data(child.id()).join("control.json")).unwrap_or_default();
             // The file is there before it is whole.
             if let Ok(control) = serde_json::from_slice::<serde_json::Value>(&control) {
                 return Self { child, url: super::text(&control["url"]) };

@@ -1,10 +1,12 @@
 //! Agents at work on the steps of runs: a loop of model turns and tool calls under a policy.
 //!
 //! [`state`] decides what may happen and holds no I/O; [`work`] makes the tree, asks the model and makes the
-//! calls with [`tools`]; `conversation` is what the model is told; [`live`] is what those see who watch.
+//! calls with [`tools`]; `conversation` is what the model is told; [`live`] is what those see who watch, and
+//! `cut` keeps what everybody else sees small.
 
 mod commands;
 pub mod conversation;
+mod cut;
 pub mod live;
 mod machine;
 pub mod state;
@@ -48,6 +50,8 @@ use crate::{
 const LIST_MAX: usize = 2_000;
 /// How many journal entries are read at a time.
 const PAGE: usize = 64;
+/// No more entries are read at a time once so many bytes of contents came with them.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// The agents' steps of all runs. A clone is the same.
 #[derive(Clone, Debug)]
@@ -145,6 +149,7 @@ impl AgentSteps {
 
     async fn show(&self, step: &AgentStep) -> Result<Shown, Error> {
         let mut turns = Vec::with_capacity(step.turns.len());
+        let (mut room, mut output) = (cut::Room::for_turns(step.turns.len()), None);
         for (number, turn) in (1..).zip(&step.turns) {
             let answer = self.contents.read::<AgentStep>(step.workspace, step.id.0, &turn.answer).await?;
             let results = match &turn.results {
@@ -154,9 +159,16 @@ impl AgentSteps {
                 }
                 None => None,
             };
-            turns.push(wire::turn(number, turn, content::json("answer", &answer)?, results));
+            let mut turn = wire::turn(number, turn, content::json("answer", &answer)?, results);
+            if turns.len() + 1 == step.turns.len() {
+                output = Some(turn.text.clone());
+            }
+            room.fit(&mut turn);
+            turns.push(turn);
         }
         let end = step.ended();
+        let mut output = output.filter(|_| end.is_some());
+        let is_cut = output.as_mut().is_some_and(cut::output) || turns.iter().any(|turn| turn.truncated);
         let completed_at = if let Status::Ended { at, .. } = step.status { Some(at) } else { None };
         Ok(Shown {
             id: step.id,
@@ -168,9 +180,10 @@ impl AgentSteps {
             status: wire::status(step),
             turn_count: u32::try_from(turns.len()).unwrap_or(u32::MAX),
             stop_reason: end.map(|end| end.stop),
-            output: end.and(turns.last()).map(|turn| turn.text.clone()),
+            output,
             error: end.and_then(|end| end.reason.as_ref()).map(Into::into),
             turns,
+            truncated: is_cut,
             total_tokens: step.input_tokens + step.output_tokens,
             input_tokens: step.input_tokens,
             output_tokens: step.output_tokens,
@@ -345,7 +358,7 @@ impl Following {
         let entries = store.journal(key, self.after, PAGE).await?;
         let shown =
             self.steps.entities.show(self.id.0).await?.ok_or(Error::Missing { what: "agent step" })?;
-        let mut events = Vec::new();
+        let (mut events, mut bytes) = (Vec::new(), 0);
         for entry in entries {
             let journaled: Journaled<Event> = decode("journal entry", &entry.bytes)?;
             for (seq, event) in (entry.first_seq..).zip(&journaled.events) {
@@ -366,6 +379,10 @@ impl Following {
                 };
                 events.extend(wire::event(self.id, seq, journaled.at, event, text.as_deref()));
                 self.after = seq;
+                bytes += text.map_or(0, |text| text.len());
+                if bytes > PAGE_BYTES && !events.is_empty() {
+                    return Ok(events);
+                }
             }
         }
         Ok(events)

@@ -69,6 +69,7 @@ pub(super) fn turn(number: u32, turn: &Turn, answer: Answer, results: Option<Res
         cost_usd: turn.cost,
         latency_ms: turn.latency_ms,
         at: turn.at,
+        truncated: false,
     }
 }
 

@@ -4,6 +4,10 @@ use cendriix_persistence::StoreError;
 
 use super::{machine::Machine, stored};
 
+/// What is said when the disk is nearly full.
+pub(crate) const FULL: &str = "the disk of the data directory is nearly full, so nothing is saved; free some \
+    space on it and ask again";
+
 /// Why a command did not take effect, or why nobody knows.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure<M: Machine> {
@@ -29,7 +33,7 @@ pub enum Failure<M: Machine> {
     #[error("this {} would become larger than {} bytes", M::NAME, stored::SNAPSHOT_MAX)]
     TooLarge,
     /// The disk is nearly full.
-    #[error("the disk is nearly full; nothing is saved until there is space again")]
+    #[error("{FULL}")]
     Full,
     /// Another node owns it by now.
     #[error("another node owns this {}", M::NAME)]

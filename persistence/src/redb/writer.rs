@@ -232,15 +232,20 @@ impl FreeSpace {
         {
             return short;
         }
-        let short = match rustix::fs::statvfs(&self.path) {
-            Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize) < self.min,
+        let free = match rustix::fs::statvfs(&self.path) {
+            Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
             Err(error) => {
                 tracing::warn!(%error, "cannot read how much space is free on the disk");
-                false
+                u64::MAX
             }
         };
-        if short && !self.looked.is_some_and(|(_, before)| before) {
-            tracing::error!("the disk is nearly full: nothing more is saved until there is space again");
+        let short = free < self.min;
+        let was_short = self.looked.is_some_and(|(_, before)| before);
+        if short && !was_short {
+            let (path, free_min) = (self.path.display(), self.min);
+            tracing::error!(free, free_min, %path, "the disk is nearly full; nothing is saved");
+        } else if was_short && !short {
+            tracing::info!(free, "the disk has space again");
         }
         self.looked = Some((Instant::now(), short));
         short
