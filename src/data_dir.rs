@@ -30,12 +30,15 @@ pub struct Control {
     pub token: String,
     /// Its process.
     pub pid: u32,
+    /// Whether it ends with the command that started it.
+    #[serde(default)]
+    pub passing: bool,
 }
 
 impl Control {
     /// How to reach a server at an address.
     pub fn new(address: SocketAddr, token: String) -> Self {
-        Self { url: format!("http://{address}"), token, pid: std::process::id() }
+        Self { url: format!("http://{address}"), token, pid: std::process::id(), passing: false }
     }
 }
 
@@ -51,7 +54,13 @@ impl DataDir {
     ///
     /// When the disk refuses.
     pub fn create(&self) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+        // It may stand in somebody's work tree, and holds keys.
+        match fs::OpenOptions::new().write(true).create_new(true).open(self.0.join(".gitignore")) {
+            Ok(mut file) => file.write_all(b"*\n"),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The directory itself.

@@ -7,7 +7,7 @@ use cendriix_actors::{
     Settings, System,
     identity::tokens::{KeyError, Tokens},
     kit::Clock,
-    sandboxes::Sandboxes,
+    sandboxes::{Filesystem, Sandboxes},
     system::{self, Former},
 };
 use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     app::App,
-    config::Config,
+    config::{Config, SandboxMode},
     data_dir::{Control, DataDir},
     http::{self, listener},
 };
@@ -82,11 +82,26 @@ impl Server {
     /// When the data directory, the store, the key or the address cannot be used; the message says what to
     /// do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::announced(config, false).await
+    }
+
+    /// Starts a server like any other, which ends with the command that started it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub async fn start_in_passing(config: Config) -> Result<Self, StartError> {
+        Self::announced(config, true).await
+    }
+
+    async fn announced(config: Config, passing: bool) -> Result<Self, StartError> {
+        let mode = config.sandbox.mode;
         let server = Self::open(config, Former::TakenUp).await?;
-        match server.announce() {
+        match server.announce(passing) {
             Ok(()) => {
                 let (addr, data) = (server.addr, server.app.data.path().display());
                 tracing::info!(%addr, %data, "listening");
+                server.say_how_commands_are_contained(mode);
                 Ok(server)
             }
             Err(error) => {
@@ -106,9 +121,29 @@ impl Server {
         Self::open(config, Former::Left).await
     }
 
-    fn announce(&self) -> Result<(), StartError> {
+    fn say_how_commands_are_contained(&self, mode: SandboxMode) {
+        let found = self.system.sandboxes.capabilities();
+        let (filesystem, network) = (found.filesystem, found.network);
+        match mode {
+            SandboxMode::None => {
+                tracing::warn!("commands of agents and tests are NOT contained (sandbox.mode = \"none\")");
+            }
+            SandboxMode::Local if filesystem == Filesystem::None => {
+                let notes = found.notes.join("; ");
+                tracing::error!(
+                    notes,
+                    "commands cannot be contained here, so none is run; install bubblewrap"
+                );
+            }
+            SandboxMode::Local => {
+                tracing::info!(?filesystem, ?network, "commands of agents and tests are contained");
+            }
+        }
+    }
+
+    fn announce(&self, passing: bool) -> Result<(), StartError> {
         let data = &self.app.data;
-        let control = Control::new(self.addr, self.app.control_token.clone());
+        let control = Control { passing, ..Control::new(self.addr, self.app.control_token.clone()) };
         let path = data.path().display().to_string();
         data.announce(&control).map_err(|source| StartError::Data { path, source })
     }

@@ -134,6 +134,34 @@ async fn an_unfinished_run_is_found_behind_any_number_of_others() {
 }
 
 #[test]
+fn a_command_that_was_attached_to_another_goes_on_when_that_one_is_killed() {
+    let home = tempfile::tempdir().unwrap();
+    let (data, slow) = (home.path().join("data"), home.path().join("slow.md"));
+    let body = "# Wait a little\n\n## Wait\n\nRun:\n\n```sh\ni=0; while [ $i -lt 30 ]; do sleep 0.1; i=$((i + 1)); done\n```\n";
+    std::fs::write(&slow, body).unwrap();
+    let arguments = ["run", slow.to_str().unwrap(), "--approve"];
+    let mut first = cendriix(&data);
+    let mut first = first.args(arguments).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    // It has begun once its step is shown.
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(first.stdout.take().unwrap()));
+    assert!(lines.any(|line| line.unwrap().contains("run_command")));
+    let mut second = cendriix(&data);
+    let second = second.args(arguments).stderr(std::process::Stdio::piped());
+    let mut second = second.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut shown = std::io::BufRead::lines(std::io::BufReader::new(second.stdout.take().unwrap()));
+    assert!(shown.any(|line| line.unwrap().contains("attached to the unfinished run")));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let told: Vec<String> = shown.map(Result::unwrap).collect();
+    let output = second.wait_with_output().unwrap();
+    let notes = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told:?} {notes}");
+    assert!(notes.contains("this one goes on with it"), "{notes}");
+    assert_eq!(runs(&data).len(), 1);
+    assert_eq!(the_run(&data)["status"], "merged");
+}
+
+#[test]
 fn prose_needs_a_model_and_says_so() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");

@@ -18,12 +18,17 @@ use crate::{
 /// How long a request may take; event streams are exempt.
 const WITHIN: Duration = Duration::from_secs(90);
 
+/// How often a server that went away is looked for, each half a second.
+const LOOKS_MAX: u32 = 30;
+
 /// A client that is logged in.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
     token: String,
+    /// How often a server that went away is looked for.
+    pub(super) looks_max: u32,
 }
 
 /// The server that holds the data directory.
@@ -49,12 +54,17 @@ impl Client {
             None => control(config)?.url,
         };
         let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::of)?;
-        let mut client = Self { http, base, token: String::new() };
+        let mut client = Self { http, base, token: String::new(), looks_max: LOOKS_MAX };
         client.token = match token {
             Some(token) => token,
             None => client.login().await?,
         };
         Ok(client)
+    }
+
+    /// Whether a server that goes away is expected to come back.
+    pub(super) fn patient(self, patient: bool) -> Self {
+        Self { looks_max: if patient { LOOKS_MAX } else { 1 }, ..self }
     }
 
     /// The local operator logs in; only a server in `dev` mode believes them.
@@ -78,7 +88,10 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        Failure::new(format!("no server answers at {} ({error}); start one with `cendriix serve`", self.base))
+        Failure::lost(format!(
+            "no server answers at {} ({error}); start one with `cendriix serve`",
+            self.base
+        ))
     }
 
     /// Asks and reads the answer.

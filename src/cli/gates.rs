@@ -100,6 +100,11 @@ impl Answers {
     }
 }
 
+/// The command that approves a gate.
+pub(super) fn approval(run: RunId, gate: &Gate) -> String {
+    output::command(&format!("runs approve {run} --gate {}", gate.id))
+}
+
 async fn ask(client: &Client, run: &Run, gate: &Gate) -> Result<Answered, Failure> {
     let unknown = gate.kind == GateKind::UnknownOutcome;
     let choices = if unknown { "[h]appened, [r]epeat it, [l]eave" } else { "[y]es, [n]o, [d]iff, [l]eave" };
@@ -184,7 +189,8 @@ pub(super) fn show_diff(diff: &RunDiff, most: Option<usize>) {
         output::told(&paint.with(colour, &output::plain(line)));
     }
     if shown < lines.len() {
-        output::told(&format!("… {} lines more: cendriix runs diff {}", lines.len() - shown, diff.run_id));
+        let whole = output::command(&format!("runs diff {}", diff.run_id));
+        output::told(&format!("… {} lines more: {whole}", lines.len() - shown));
     } else if diff.truncated {
         output::told("… the rest is too long to be shown");
     }

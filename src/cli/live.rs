@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{
     Failure,
     client::Client,
+    gates,
     output::{self, Paint, plain},
     stream,
 };
@@ -187,10 +188,9 @@ impl Live {
             RunEventKind::GateOpened { gate } => {
                 let until = gate.expires_at;
                 format!(
-                    "? {} (until {until})\n    cendriix runs approve {} --gate {}",
+                    "? {} (until {until})\n    {}",
                     plain(&gate.subject),
-                    event.run_id,
-                    gate.id
+                    gates::approval(event.run_id, gate)
                 )
             }
             RunEventKind::GateClosed { decision, note, .. } => match note {

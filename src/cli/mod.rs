@@ -83,7 +83,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Serve {
     /// The address and port to listen on; port 0 takes any free one
-    #[arg(long, env = "CENDRIIX_LISTEN", value_name = "HOST:PORT")]
+    #[arg(long, env = "CENDRIIX_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
 }
 
@@ -93,6 +93,8 @@ struct Serve {
 pub struct Failure {
     code: u8,
     message: String,
+    /// Whether the server went away.
+    lost: bool,
 }
 
 impl Failure {
@@ -115,6 +117,16 @@ impl Failure {
         Self::new(said)
     }
 
+    /// The server went away.
+    pub(crate) fn lost(message: impl Display) -> Self {
+        Self { lost: true, ..Self::new(message) }
+    }
+
+    /// Whether the server went away.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// Whether the state of a thing did not allow what was asked.
     pub(crate) fn is_conflict(&self) -> bool {
         self.code == 5
@@ -122,7 +134,7 @@ impl Failure {
 
     /// The command failed in a way that scripts can tell apart.
     pub(crate) fn with(code: u8, message: impl Display) -> Self {
-        Self { code, message: message.to_string() }
+        Self { code, message: message.to_string(), lost: false }
     }
 }
 
@@ -155,6 +167,18 @@ fn ended(done: Done) -> ExitCode {
     }
 }
 
+/// The flags that lead another command to the same server or data directory.
+fn flags_again(cli: &Cli, config: &Config) -> String {
+    if let Some(url) = &cli.server {
+        return format!(" --server {url}");
+    }
+    let data = Some(&config.storage.data).filter(|data| **data != Config::default().storage.data);
+    let flags = [("data", data), ("config", cli.config.as_ref())];
+    let given =
+        flags.iter().filter_map(|(name, path)| Some(format!(" --{name} {}", path.as_ref()?.display())));
+    given.collect()
+}
+
 async fn run(cli: Cli) -> Done {
     let serves = if let Command::Serve(serve) = &cli.command { Some(serve.listen) } else { None };
     let flags = Flags {
@@ -167,6 +191,7 @@ async fn run(cli: Cli) -> Done {
     let quiet = Log { level: "warn".to_owned(), ..config.log.clone() };
     telemetry::start(if serves.is_some() { &config.log } else { &quiet });
     let (url, token) = (cli.server.as_deref(), cli.token.clone());
+    output::lead_with(flags_again(&cli, &config));
     match cli.command {
         Command::Run(arguments) => run::run(arguments, &config, url, token, cli.json).await,
         Command::Serve(_) => serve::run(config).await,

@@ -3,7 +3,21 @@
 use std::{
     fmt::Write as _,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
+    sync::OnceLock,
 };
+
+/// The flags with which a printed command leads to the same server.
+static LEAD: OnceLock<String> = OnceLock::new();
+
+/// Says which flags printed commands begin with.
+pub(super) fn lead_with(flags: String) {
+    LEAD.get_or_init(|| flags);
+}
+
+/// A command as a person can give it.
+pub(super) fn command(rest: &str) -> String {
+    format!("cendriix{} {rest}", LEAD.get().map_or("", String::as_str))
+}
 
 /// Prints a line of the result. A reader that went away is no error.
 pub(super) fn line(text: &str) {

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     Done, Failure,
     client::Client,
-    gates::{Answered, Answers, Undecided},
+    gates::{self, Answered, Answers, Undecided},
     live::Live,
     output::{self, Paint, plain, plain_line},
     session::{Purpose, Session},
@@ -58,6 +58,13 @@ struct Wanted {
     model: Option<String>,
 }
 
+/// A run that is followed, and the last of its events that was shown.
+#[derive(Clone, Copy, Debug)]
+struct Followed {
+    id: RunId,
+    seen: u64,
+}
+
 pub(super) async fn run(
     arguments: Arguments,
     config: &Config,
@@ -66,25 +73,50 @@ pub(super) async fn run(
     json: bool,
 ) -> Done {
     let wanted = wanted(&arguments)?;
-    let session = Session::open(config, server, token, Purpose::Ticket).await?;
-    let at = at(config, server);
-    let done = tokio::select! {
-        done = Box::pin(go(&session, &arguments, wanted, &at, json)) => done,
-        failure = session.failed() => Err(failure),
-        _ = tokio::signal::ctrl_c() => {
-            let repo = arguments.repo.as_ref().map(|path| format!(" --repo {}", path.display()));
-            let repo = repo.unwrap_or_default();
-            let again = format!("cendriix{at} run {}{repo}", arguments.ticket.display());
-            output::note(&if session.is_own() {
-                format!("\nstopped; what is done is kept, and the run goes on with: {again}")
-            } else {
-                format!("\ndetached; the run goes on. Attach to it again with: {again}")
-            });
-            Ok(130)
+    let mut followed = None;
+    loop {
+        let session = Session::open(config, server, token.clone(), Purpose::Ticket).await?;
+        let done = tokio::select! {
+            done = Box::pin(go(&session, &arguments, &wanted, &mut followed, json)) => done,
+            failure = session.failed() => Err(failure),
+            _ = tokio::signal::ctrl_c() => {
+                let again = again(&arguments);
+                output::note(&if session.is_own() {
+                    format!("\nstopped; what is done is kept, and the run goes on with: {again}")
+                } else {
+                    format!("\ndetached; the run goes on. Attach to it again with: {again}")
+                });
+                Ok(130)
+            }
+        };
+        let is_passing = session.is_passing();
+        session.close().await;
+        match done {
+            // Another command had the server, and both have ended: this one goes on with the run.
+            Err(failure) if failure.is_lost() && is_passing => {
+                output::note("the command that went on with the run has ended; this one goes on with it");
+            }
+            Err(failure) if failure.is_lost() && followed.is_some() => {
+                let kept =
+                    format!("{failure}; what is done is kept, and goes on with: {}", again(&arguments));
+                return Err(Failure::new(kept));
+            }
+            done => return done,
         }
-    };
-    session.close().await;
-    done
+    }
+}
+
+/// The same command, to be given again.
+fn again(arguments: &Arguments) -> String {
+    let flag = |name: &str, value: Option<String>| value.map(|value| format!("--{name} {value}"));
+    let parts = [
+        Some(format!("run {}", arguments.ticket.display())),
+        flag("repo", arguments.repo.as_ref().map(|repo| repo.display().to_string())),
+        flag("workflow", arguments.workflow.as_ref().map(|workflow| format!("{workflow:?}"))),
+        flag("model", arguments.model.clone()),
+        arguments.approve.then(|| "--approve".to_owned()),
+    ];
+    output::command(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
 /// Looks at everything that was said, before anything is started for it.
@@ -115,34 +147,55 @@ fn address(repo: &Path) -> Option<&str> {
     (text.contains("://") || is_short).then_some(text)
 }
 
-async fn go(session: &Session, arguments: &Arguments, wanted: Wanted, at: &str, json: bool) -> Done {
+async fn go(
+    session: &Session,
+    arguments: &Arguments,
+    wanted: &Wanted,
+    followed: &mut Option<Followed>,
+    json: bool,
+) -> Done {
     let client = &session.client;
-    let workflow = workflow(client, wanted.ticket.workflow.as_deref()).await?;
-    if arguments.dry_run {
-        return plan_only(client, workflow, wanted, json).await;
+    let follows = if let Some(follows) = followed {
+        follows
+    } else {
+        let workflow = workflow(client, wanted.ticket.workflow.as_deref()).await?;
+        if arguments.dry_run {
+            return plan_only(client, workflow, wanted, json).await;
+        }
+        let id = begin(client, workflow, arguments, wanted, json).await?;
+        followed.insert(Followed { id, seen: 0 })
+    };
+    let answers = Answers::new(arguments.approve, !json && output::is_dialogue());
+    let code = follow(client, follows, answers, json).await?;
+    let run: Run = client.get(&format!("/runs/{}", follows.id)).await?;
+    if json {
+        output::line(&serde_json::to_string(&run).map_err(Failure::of)?);
+    } else {
+        tail(&run);
     }
-    let (run, attached) = match unfinished(client, workflow, &wanted).await? {
+    Ok(code)
+}
+
+/// Attaches to the unfinished run of the ticket, or creates one; one that waits to be started is started.
+async fn begin(
+    client: &Client,
+    workflow: WorkflowId,
+    arguments: &Arguments,
+    wanted: &Wanted,
+    json: bool,
+) -> Result<RunId, Failure> {
+    let (run, attached) = match unfinished(client, workflow, wanted).await? {
         Some(run) => (run, true),
-        None => (create(client, workflow, &wanted).await?, false),
+        None => (create(client, workflow, wanted).await?, false),
     };
     if !json {
         head(&arguments.ticket, &run, attached);
         show_plan(&run.plan);
     }
-    let run: Run = if run.status == Status::Planned {
-        client.post(&format!("/runs/{}/advance", run.id), &json!({}), None).await?
-    } else {
-        run
-    };
-    let answers = Answers::new(arguments.approve, !json && output::is_dialogue());
-    let code = follow(client, run.id, answers, json, at).await?;
-    let run: Run = client.get(&format!("/runs/{}", run.id)).await?;
-    if json {
-        output::line(&serde_json::to_string(&run).map_err(Failure::of)?);
-    } else {
-        tail(&run, at);
+    if run.status == Status::Planned {
+        let _: Run = client.post(&format!("/runs/{}/advance", run.id), &json!({}), None).await?;
     }
-    Ok(code)
+    Ok(run.id)
 }
 
 /// The workflow that is named, or the usual one, which is kept when it is not there yet.
@@ -194,8 +247,9 @@ fn shipping() -> Definition {
     }
 }
 
-async fn plan_only(client: &Client, workflow_id: WorkflowId, wanted: Wanted, json: bool) -> Done {
+async fn plan_only(client: &Client, workflow_id: WorkflowId, wanted: &Wanted, json: bool) -> Done {
     let Wanted { ticket: Ticket { title, body, .. }, model, .. } = wanted;
+    let (title, body, model) = (title.clone(), body.clone(), model.clone());
     let body = Decompose { workflow_id, input: Input { title, body }, model };
     let planned: Planned = client.post("/orchestrator/decompose", &body, None).await?;
     if json {
@@ -266,15 +320,18 @@ fn ended(status: Status) -> bool {
 /// somebody who is not here. Agents at work beside a gate go on while it stands, and are shown after it.
 async fn follow(
     client: &Client,
-    id: RunId,
+    followed: &mut Followed,
     mut answers: Answers,
     json: bool,
-    at: &str,
 ) -> Result<u8, Failure> {
-    let mut live = Live::of(client, id, 0, true, json);
+    let id = followed.id;
+    let mut live = Live::of(client, id, followed.seen, true, json);
     let mut undecided = Undecided::default();
     while let Some(event) = live.next().await? {
         undecided.hear(&event.kind);
+        // What is asked at a gate is asked again, should the server go away meanwhile.
+        let is_gate = matches!(event.kind, RunEventKind::GateOpened { .. });
+        followed.seen = event.seq - u64::from(is_gate);
         let told = matches!(event.kind, RunEventKind::GateOpened { .. } | RunEventKind::RunCompleted { .. });
         if !told && undecided.are_none() {
             continue;
@@ -283,7 +340,7 @@ async fn follow(
         if let RunEventKind::GateOpened { gate } = &event.kind {
             // What the journal tells may have been decided long ago.
             let Some(gate) = run.gates.iter().find(|open| open.id == gate.id) else { continue };
-            if gate.kind == GateKind::UnknownOutcome && closes_by_itself(client, id, gate).await? {
+            if gate.kind == GateKind::UnknownOutcome && closes_by_itself(client, &run, gate).await? {
                 continue;
             }
             if answers.decide(client, &run, gate).await? == Answered::Decided {
@@ -297,7 +354,7 @@ async fn follow(
             if !answers.person {
                 output::note("the run waits at a gate and nobody here can answer it; approve it with:");
                 for gate in &run.gates {
-                    output::note(&format!("  cendriix{at} runs approve {id} --gate {}", gate.id));
+                    output::note(&format!("  {}", gates::approval(id, gate)));
                 }
             }
             return Ok(6);
@@ -307,10 +364,13 @@ async fn follow(
     Ok(u8::from(!matches!(run.status, Status::Merged | Status::Operating)))
 }
 
-/// Whether the server finds out by itself what became of an interrupted effect, within two seconds.
-async fn closes_by_itself(client: &Client, id: RunId, gate: &Gate) -> Result<bool, Failure> {
+/// Whether the server finds out by itself what became of an interrupted effect, within two seconds; within a
+/// minute where it has to ask another server.
+async fn closes_by_itself(client: &Client, run: &Run, gate: &Gate) -> Result<bool, Failure> {
+    let is_far = run.repository.as_ref().is_some_and(|repository| repository.url.is_some());
+    let (id, most) = (run.id, if is_far { 600 } else { 20 });
     let mut looks = tokio::time::interval(std::time::Duration::from_millis(100));
-    for _ in 0..20 {
+    for _ in 0..most {
         looks.tick().await;
         let run: Run = client.get(&format!("/runs/{id}")).await?;
         if run.gates.iter().all(|open| open.id != gate.id) {
@@ -360,7 +420,7 @@ fn row(step: &PlanStep) -> Vec<String> {
     ]
 }
 
-fn tail(run: &Run, at: &str) {
+fn tail(run: &Run) {
     let paint = Paint::of_stdout();
     let took = run.updated_at.since(run.created_at);
     output::told("");
@@ -381,27 +441,17 @@ fn tail(run: &Run, at: &str) {
                 .as_ref()
                 .map_or_else(String::new, |reason| format!(": {}", plain(&reason.message)));
             output::told(&format!("{} {}{why}", paint.with(Paint::RED, "✗"), run.status));
-            output::told(&format!("  try again   cendriix{at} runs retry {}", run.id));
+            output::told(&format!("  try again   {}", output::command(&format!("runs retry {}", run.id))));
         }
         (_, status) => {
             let waits = if run.gates.is_empty() { "" } else { " and waits at a gate" };
             output::told(&format!("the run is {status}{waits}"));
+            for gate in &run.gates {
+                output::told(&format!("  approve     {}", gates::approval(run.id, gate)));
+            }
         }
     }
     output::told(&format!("  cost        {}", run.cost_usd));
     output::told(&format!("  took        {:.1} s", took.as_secs_f64()));
-    output::told(&format!("  look again  cendriix{at} runs watch {}", run.id));
-}
-
-/// The flag that leads to the same server or data directory.
-fn at(config: &Config, server: Option<&str>) -> String {
-    if let Some(url) = server {
-        return format!(" --server {url}");
-    }
-    let data = &config.storage.data;
-    if *data == Config::default().storage.data {
-        String::new()
-    } else {
-        format!(" --data {}", data.display())
-    }
+    output::told(&format!("  look again  {}", output::command(&format!("runs watch {}", run.id))));
 }

@@ -162,7 +162,15 @@ pub(super) async fn run(command: Command, session: &Session, json: bool) -> Done
 
 async fn ask(session: &Session, id: RunId, action: &str, body: &(impl Serialize + Sync), json: bool) -> Done {
     let run: Run = session.client.post(&format!("/runs/{id}/{action}"), body, None).await?;
-    print(&carried_on(session, run).await?, json)
+    let run = carried_on(session, run).await?;
+    print(&run, json)?;
+    // Whoever denies or cancels wants it to fail; where a server goes on, how it ends is not known yet.
+    let is_awaited = session.is_own() && !["reject", "cancel"].contains(&action);
+    Ok(match is_awaited {
+        true if only_waits(&run) => 6,
+        true => code(&run),
+        false => 0,
+    })
 }
 
 /// The run once it rests, where the server that goes on with it ends with this command; else as it is.
@@ -300,7 +308,7 @@ pub(super) fn print(run: &Run, json: bool) -> Done {
     }
     for gate in &run.gates {
         output::line(&format!("  waits until {}: {}", gate.expires_at, output::plain(&gate.subject)));
-        output::line(&format!("    cendriix runs approve {} --gate {}", run.id, gate.id));
+        output::line(&format!("    {}", gates::approval(run.id, gate)));
     }
     if let Some(reason) = &run.reason {
         output::line(&format!("  {}: {}", reason.code, output::plain(&reason.message)));
@@ -331,7 +339,8 @@ pub(super) async fn watch(session: &Session, id: RunId, how: Watch) -> Done {
             output::note(&if session.is_own() {
                 STOPPED.to_owned()
             } else {
-                format!("detached; the run goes on. Watch it again with: cendriix runs watch {id}")
+                let again = output::command(&format!("runs watch {id}"));
+                format!("detached; the run goes on. Watch it again with: {again}")
             });
             Ok(130)
         }
@@ -390,7 +399,7 @@ async fn stops(
     }
     output::note("the run waits at a gate and nobody here can answer it; approve it with:");
     for gate in &run.gates {
-        output::note(&format!("  cendriix runs approve {} --gate {}", run.id, gate.id));
+        output::note(&format!("  {}", gates::approval(run.id, gate)));
     }
     Ok(Some(6))
 }

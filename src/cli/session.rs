@@ -28,6 +28,8 @@ pub(super) enum Purpose {
 pub(super) struct Session {
     pub(super) client: Client,
     own: Option<Server>,
+    /// Whether the server belongs to another command, and ends with it.
+    passing: bool,
 }
 
 impl Session {
@@ -50,7 +52,9 @@ impl Session {
             looks.tick().await;
             looked += 1;
             if server.is_some() || nothing || holds(&data).await {
-                return Ok(Self { client: Client::connect(config, server, token).await?, own: None });
+                let passing = server.is_none() && data.control().is_some_and(|control| control.passing);
+                let client = Client::connect(config, server, token).await?;
+                return Ok(Self { client: client.patient(!passing), own: None, passing });
             }
             match start(config.clone(), purpose).await {
                 Ok(own) => break own,
@@ -60,7 +64,7 @@ impl Session {
         };
         let url = format!("http://{}", own.addr());
         match Client::connect(config, Some(&url), token).await {
-            Ok(client) => Ok(Self { client, own: Some(own) }),
+            Ok(client) => Ok(Self { client, own: Some(own), passing: false }),
             Err(failure) => {
                 own.stop().await;
                 Err(failure)
@@ -71,6 +75,11 @@ impl Session {
     /// Whether the server ends with this command.
     pub(super) fn is_own(&self) -> bool {
         self.own.is_some()
+    }
+
+    /// Whether another command started the server, so that it may end before this one.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing
     }
 
     /// Waits until the storage engine of the server that was started for this has failed.
@@ -94,7 +103,7 @@ async fn start(mut config: Config, purpose: Purpose) -> Result<Server, StartErro
     config.server.listen = ([127, 0, 0, 1], 0).into();
     config.server.drain_ms = 2_000;
     match purpose {
-        Purpose::Ticket => Server::start(config).await,
+        Purpose::Ticket => Server::start_in_passing(config).await,
         Purpose::Command => Server::start_for_command(config).await,
     }
 }

@@ -11,8 +11,6 @@ use serde::de::DeserializeOwned;
 
 use super::{Failure, client::Client};
 
-/// How often a server that went away is looked for.
-const TRIES_MAX: u32 = 30;
 /// How often a stream is opened that has nothing to tell.
 const EMPTY_MAX: u32 = 4;
 /// How long between two looks.
@@ -97,7 +95,9 @@ pub(super) fn events<E: Event>(
                     Err(failure) if E::FIRST_COUNTS && cursor.tries == 0 && cursor.fresh => {
                         return Some((Err(failure), None));
                     }
-                    Err(failure) if cursor.tries >= TRIES_MAX => return Some((Err(failure), None)),
+                    Err(failure) if cursor.tries >= cursor.client.looks_max => {
+                        return Some((Err(failure), None));
+                    }
                     Err(_) => {
                         cursor.tries += 1;
                         tokio::time::sleep(PAUSE).await;
