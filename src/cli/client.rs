@@ -15,8 +15,11 @@ use crate::{
     data_dir::{Control, DataDir},
 };
 
-/// How long a request may take; event streams are exempt.
-const WITHIN: Duration = Duration::from_secs(90);
+/// How long a request may take, also one that has the server fetch a large repository first; event streams
+/// are exempt.
+const WITHIN: Duration = Duration::from_mins(11);
+/// How long a server may take to be connected to.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often a server that went away is looked for, each half a second.
 const LOOKS_MAX: u32 = 30;
@@ -53,7 +56,8 @@ impl Client {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => control(config)?.url,
         };
-        let http = reqwest::Client::builder().no_proxy().build().map_err(Failure::of)?;
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_WITHIN).build();
+        let http = http.map_err(Failure::of)?;
         let mut client = Self { http, base, token: String::new(), looks_max: LOOKS_MAX };
         client.token = match token {
             Some(token) => token,

@@ -60,7 +60,7 @@ impl Brief {
              each side wanted is kept, and leave no such marks.\n\n",
         );
         for path in conflicts {
-            writeln!(self.prompt, "- `{path}`").ok();
+            writeln!(self.prompt, "- {path:?}").ok();
         }
     }
 

@@ -69,6 +69,11 @@ impl Address {
         &self.0
     }
 
+    /// Whether it is reached without TLS.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.starts_with("http://")
+    }
+
     /// The host, its port where that is not the usual one, and the path: what tokens are found by.
     pub(super) fn place(&self) -> &str {
         self.0.split_once("://").map_or("", |(_, place)| place)

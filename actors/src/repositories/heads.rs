@@ -78,6 +78,22 @@ fn main_branch(head: Option<&str>, branches: &BTreeMap<String, CommitId>) -> Opt
     }
 }
 
+/// Whether a push is known not to have happened: the server said so, or was never reached.
+pub(super) fn is_refusal(answer: &Answer) -> bool {
+    let never = [
+        "error: 40",
+        "error: 30",
+        "Authentication failed",
+        "could not read Username",
+        "Failed to connect",
+        "Couldn't connect",
+        "Could not resolve",
+        "not found",
+    ];
+    answer.stdout.lines().any(|line| line.starts_with('!'))
+        || never.iter().any(|part| answer.said.contains(part))
+}
+
 /// Why a server refused, and what to do about it.
 pub(super) fn explain(address: &Address, answer: &Answer, has_token: bool) -> String {
     let said = &answer.said;

@@ -3,7 +3,7 @@
 //! **Invariant:** the same commits in the same order are joined to the same commit, so work that is repeated
 //! after a crash arrives where it was.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use cendriix_protocol::time::Timestamp;
 use git2::{
@@ -15,6 +15,9 @@ use super::{CommitId, Failure, commits, failure::shown};
 
 /// What begins the line above the two sides of a conflict, and the one below them.
 const MARKS: [&[u8]; 2] = [b"<<<<<<< ", b">>>>>>> "];
+
+/// In how many files commits may contradict each other.
+const CONFLICTS_MAX: usize = 500;
 
 /// What commits were joined to.
 pub(super) struct Joined {
@@ -51,6 +54,12 @@ pub(super) fn marked(repo: &Repository, bases: &[CommitId]) -> Result<Joined, Fa
     }
     conflicts.sort();
     conflicts.dedup();
+    if conflicts.len() > CONFLICTS_MAX {
+        return Err(Failure::Refused(format!(
+            "the changes contradict each other in {} files, more than can be mended",
+            conflicts.len()
+        )));
+    }
     Ok(Joined { commit: joined.id(), conflicts })
 }
 
@@ -129,10 +138,10 @@ fn mark(repo: &Repository, index: &mut Index, labels: &[String; 2]) -> Result<Ve
         };
         // The sides have names of their own where a file was renamed.
         let sides = [&ancestor, &our, &their].into_iter().flatten();
-        let paths: BTreeSet<String> = sides.map(|side| shown(&side.path)).collect();
+        let paths: BTreeSet<&[u8]> = sides.map(|side| side.path.as_slice()).collect();
         for path in paths {
-            index.conflict_remove(Path::new(&path))?;
-            named.push(path);
+            index.conflict_remove(Path::new(OsStr::from_bytes(path)))?;
+            named.push(shown(path));
         }
         if let Some(entry) = entry {
             index.add(&entry)?;

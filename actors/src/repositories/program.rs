@@ -2,8 +2,9 @@
 //!
 //! **Invariant:** it sees no configuration, no helper, no hook and no variable that is not said here, and
 //! what is secret never stands on its command line.
-//! **Invariant:** it ends, with all that it started: when it has ended by itself, at its deadline, when it
-//! has taken too much of the disk, or when nobody waits for it any more.
+//! **Invariant:** while the server lives it ends, with all that it started: when it has ended by itself, at
+//! its deadline, when it has taken too much of the disk, or when nobody waits for it any more. When the
+//! server is killed, what it was asked may still happen; so a push names what it expects, and is looked for.
 
 use std::{
     fs,
@@ -39,11 +40,13 @@ const STDERR_KEPT: usize = 4 << 10;
 const TRACE_KEPT: usize = 1 << 20;
 /// How often it is looked how much of the disk it takes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Space that a fetch leaves to everybody else, in bytes.
+const DISK_FREE_MIN: u64 = 256 << 20;
 /// Nothing is read from there, and nothing is there.
 const NOWHERE: &str = "/dev/null";
 
 /// What holds for every call.
-const SETTINGS: [(&str, &str); 20] = [
+const SETTINGS: [(&str, &str); 23] = [
     // No other server than the one that was checked.
     ("http.followRedirects", "false"),
     ("http.proxy", ""),
@@ -63,6 +66,10 @@ const SETTINGS: [(&str, &str); 20] = [
     // What comes in is looked at, kept as one file that can be watched, and on the disk before it is relied
     // on.
     ("transfer.fsckObjects", "true"),
+    // Harmless, and common in old histories.
+    ("fetch.fsck.badTimezone", "warn"),
+    ("fetch.fsck.missingSpaceBeforeDate", "warn"),
+    ("fetch.fsck.zeroPaddedFilemode", "warn"),
     ("fetch.unpackLimit", "1"),
     ("core.fsync", "all"),
     ("push.followTags", "false"),
@@ -90,8 +97,8 @@ pub(super) struct Call<'c> {
     pub(super) protocol: &'c str,
     /// How long it may take.
     pub(super) within: Duration,
-    /// The most bytes that the packs of the repository may take.
-    pub(super) bytes_max: u64,
+    /// The most bytes that the packs of the repository may take, when it may write any.
+    pub(super) bytes_max: Option<u64>,
     /// Whether it says what is exchanged.
     pub(super) is_traced: bool,
 }
@@ -116,6 +123,8 @@ pub(super) enum Silent {
         .0 >> 20
     )]
     TooLarge(u64),
+    #[error("the disk is nearly full; make space first")]
+    DiskFull,
     #[error("the server says more than {} MiB about its branches", STDOUT_MAX >> 20)]
     TooMuch,
     #[error(transparent)]
@@ -155,7 +164,7 @@ impl Program {
         };
         let (stdout, said, status) = tokio::select! {
             ended = timeout(call.within, talk) => ended.map_err(|_| Silent::Late(call.within))??,
-            too_large = outgrown(call.repository, call.bytes_max) => return Err(too_large),
+            too_large = outgrown(call) => return Err(too_large),
         };
         group.0 = None;
         Ok(Answer { succeeded: status.success(), stdout, said })
@@ -252,8 +261,11 @@ async fn tail(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> Result<Strin
 }
 
 /// Returns once the packs of a repository take too much.
-async fn outgrown(repository: Option<&Path>, bytes_max: u64) -> Silent {
-    let Some(packs) = repository.map(packs) else { return std::future::pending().await };
+async fn outgrown(call: &Call<'_>) -> Silent {
+    let (Some(packs), Some(bytes_max)) = (call.repository.map(packs), call.bytes_max) else {
+        return std::future::pending().await;
+    };
+    let repository = call.repository.unwrap_or(Path::new("/"));
     let mut looks = interval(LOOK_EVERY);
     loop {
         looks.tick().await;
@@ -261,6 +273,10 @@ async fn outgrown(repository: Option<&Path>, bytes_max: u64) -> Silent {
         let bytes = tokio::task::spawn_blocking(move || size(&packs)).await.unwrap_or(0);
         if bytes > bytes_max {
             return Silent::TooLarge(bytes_max);
+        }
+        let is_full = |disk: rustix::fs::StatVfs| disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_FREE_MIN;
+        if rustix::fs::statvfs(repository).is_ok_and(is_full) {
+            return Silent::DiskFull;
         }
     }
 }
@@ -299,7 +315,7 @@ mod tests {
             settings: vec![("a.secret".to_owned(), "hidden value".to_owned())],
             protocol: "https",
             within,
-            bytes_max: u64::MAX,
+            bytes_max: Some(u64::MAX),
             is_traced: false,
         }
     }
@@ -348,7 +364,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(packs(folder.path())).unwrap();
         fs::write(packs(folder.path()).join("tmp_pack_1"), [0; 2_000]).unwrap();
-        let silent = outgrown(Some(folder.path()), 1_999).await;
+        let mut fetch = call(&[], Duration::from_mins(1));
+        (fetch.repository, fetch.bytes_max) = (Some(folder.path()), Some(1_999));
+        let silent = outgrown(&fetch).await;
         assert!(matches!(silent, Silent::TooLarge(1_999)), "{silent}");
         sweep(folder.path()).unwrap();
         assert_eq!(size(&packs(folder.path())), 0);

@@ -20,12 +20,12 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cendriix_protocol::ids::RunId;
 use git2::{BranchType, Oid, Repository};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use super::{
     Address, CommitId, Failure, Merge, RACES_MAX, Repositories, Source, branches, commits,
     failure::shown,
-    heads::{Heads, explain},
+    heads::{Heads, explain, is_refusal},
     merge,
     names::{self, HEADS, SHOWN},
     program::{self, Call, Program, Silent},
@@ -36,6 +36,8 @@ use crate::{egress::Guard, reason::chain, secret::Secret};
 const FETCHED: &str = "refs/remote/main";
 /// How long the look-up of a name may take.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(10);
+/// How many calls of the program go on at the same time.
+const CALLS_MAX: usize = 8;
 /// Who logs in where a token has no name of its own; the hosting services take any.
 const NOBODY: &str = "x-access-token";
 
@@ -65,10 +67,12 @@ impl Default for Remotes {
 }
 
 /// Reaches other servers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Far {
     remotes: Remotes,
     program: Program,
+    /// How many calls of the program may go on.
+    calls: Semaphore,
     /// Who fetches or pushes, by mirror.
     turns: Mutex<BTreeMap<PathBuf, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -92,7 +96,12 @@ enum Put {
 
 impl Far {
     pub(super) fn new(remotes: Remotes) -> Self {
-        Self { remotes, ..Self::default() }
+        Self {
+            remotes,
+            program: Program::default(),
+            calls: Semaphore::new(CALLS_MAX),
+            turns: Mutex::default(),
+        }
     }
 
     /// Waits until nobody else in this process fetches into or pushes from a mirror.
@@ -109,9 +118,12 @@ impl Far {
 
     /// The token for an address: the one with the longest place that the address is in.
     fn token(&self, address: &Address) -> Option<&Secret> {
+        // A token for the usual port of https is not shown without TLS.
+        let names_port = |place: &str| place.split('/').next().is_some_and(|host| host.contains(':'));
         let is_in = |place: &str| {
             let rest = address.place().strip_prefix(place);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                && (!address.is_open() || names_port(place))
         };
         let found = self.remotes.tokens.iter().filter(|(place, token)| is_in(place) && !token.is_empty());
         found.max_by_key(|(place, _)| place.len()).map(|(_, token)| token)
@@ -166,18 +178,20 @@ impl Line<'_> {
         arguments: &[&str],
         is_traced: bool,
     ) -> Result<program::Answer, Failure> {
+        let _turn = self.far.calls.acquire().await.map_err(|_| Failure::Stopping)?;
         let call = Call {
             repository: mirror,
             arguments: arguments.iter().map(ToString::to_string).collect(),
             settings: self.settings.clone(),
             protocol: &self.protocol,
             within: self.far.remotes.within,
-            bytes_max: self.far.remotes.bytes_max,
+            // What is pushed is here already.
+            bytes_max: arguments.contains(&"fetch").then_some(self.far.remotes.bytes_max),
             is_traced,
         };
         let mut answer = self.far.program.ask(&call).await.map_err(|silent| match silent {
             Silent::Failed(failure) => failure,
-            silent @ (Silent::Late(_) | Silent::TooLarge(_) | Silent::TooMuch) => {
+            silent @ (Silent::Late(_) | Silent::TooLarge(_) | Silent::TooMuch | Silent::DiskFull) => {
                 Failure::Refused(format!("{}: {silent}", self.address))
             }
         })?;
@@ -235,18 +249,21 @@ impl Line<'_> {
             self.address.as_str(),
             &format!("{to}:{branch}"),
         ];
-        let refused = match self.ask(Some(mirror), &arguments, false).await {
+        let (refused, is_final) = match self.ask(Some(mirror), &arguments, false).await {
             Ok(answer) if answer.succeeded => return Ok(Put::Done),
-            Ok(answer) => self.refused(&answer),
-            Err(failure) => failure,
+            Ok(answer) => (self.refused(&answer), is_refusal(&answer)),
+            Err(failure) => (failure, false),
         };
-        // An answer may have been lost: what became of it, the server tells.
+        // An answer may have been lost: what became of it, the server tells. Where it did not refuse, it may
+        // be at work on it still.
         match self.look().await {
             Ok(heads) => match heads.tip(branch) {
                 Some(tip) if tip == to => Ok(Put::Done),
                 tip if tip != from => Ok(Put::Moved),
-                _ => Err(refused),
+                _ if is_final => Err(refused),
+                _ => Err(Failure::Unknown(refused.to_string())),
             },
+            Err(_) if is_final => Err(refused),
             Err(_) => Err(Failure::Unknown(refused.to_string())),
         }
     }
@@ -365,12 +382,7 @@ impl Repositories {
 /// Lets the main branch of a mirror be at a commit, or be about to be; no other branch is left that could be
 /// taken for it.
 fn settle(repo: &Repository, main: &str, tip: Option<Oid>) -> Result<(), Failure> {
-    for name in [FETCHED, main] {
-        if let Some(tip) = tip.filter(|tip| commits::tip(repo, name).ok().flatten() != Some(*tip)) {
-            repo.reference(name, tip, true, "cendriix")?;
-        }
-    }
-    repo.set_head(main)?;
+    // First what is gone: its name may be in the way of the other one.
     for branch in repo.branches(Some(BranchType::Local))? {
         let mut branch = branch?.0.into_reference();
         let name = shown(branch.name_bytes());
@@ -378,7 +390,12 @@ fn settle(repo: &Repository, main: &str, tip: Option<Oid>) -> Result<(), Failure
             branch.delete()?;
         }
     }
-    Ok(())
+    for name in [FETCHED, main] {
+        if let Some(tip) = tip.filter(|tip| commits::tip(repo, name).ok().flatten() != Some(*tip)) {
+            repo.reference(name, tip, true, "cendriix")?;
+        }
+    }
+    Ok(repo.set_head(main)?)
 }
 
 #[cfg(test)]
@@ -405,6 +422,8 @@ mod tests {
             ("https://example.com:444/team/a", Some("port")),
             ("https://example.com.evil.example/a", None),
             ("https://evil.example/example.com/a", None),
+            ("http://example.com/team/a", None),
+            ("http://example.com:444/a", Some("port")),
         ] {
             assert_eq!(far.token(&address(url)).map(Secret::reveal), token, "{url}");
         }

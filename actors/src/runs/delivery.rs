@@ -23,13 +23,16 @@ use crate::{
         provider,
     },
     reason::chain,
-    repositories::{Diff, Failure, Merge, Place, Repositories},
+    repositories::{Diff, Failure, Merge, Place, Repositories, Source},
     sandboxes::{ExecSpec, Finished, Limits, Mode, Sandboxes},
     workflows::Compiled,
 };
 
 /// How long the tests may take.
 const TESTS_WITHIN: Duration = Duration::from_mins(10);
+/// After how long a server that could not be told of the change is told again.
+const SHOWN_AGAIN_AFTER: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
 /// How much of the tests' output is kept, in bytes.
 const OUTPUT_MAX: usize = 64 << 10;
 /// How much of a change a reviewer is shown, in bytes.
@@ -113,7 +116,7 @@ impl Delivery {
         let done = match activity {
             Activity::Test => self.test(run, compiled, stop).await.map(|found| checked(run, activity, found)),
             Activity::Review => self.review(task, compiled).await.map(|found| checked(run, activity, found)),
-            Activity::OpenPullRequest => self.show(run).await,
+            Activity::OpenPullRequest => self.show_at_last(run, stop).await,
             Activity::Merge => self.merge(run, task.intent.as_ref()).await,
             Activity::Deploy | Activity::Verify | Activity::Watch | Activity::Heal => {
                 let said = format!("this server has no engine for {activity:?}");
@@ -216,11 +219,14 @@ impl Delivery {
             ..Limits::default()
         };
         let Finished { stdout, stderr, exit } = self.sandboxes.exec(spec).await?.finished().await;
+        if exit.out_of_disk {
+            // No agent can mend that.
+            return Err(Undone::because("disk_full", "the disk was nearly full; make space, then retry"));
+        }
         let output = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
         let how = match exit.code {
             _ if exit.timed_out => format!("took longer than {} s", TESTS_WITHIN.as_secs()),
             _ if exit.out_of_memory => "ran out of memory".to_owned(),
-            _ if exit.out_of_disk => "filled the disk".to_owned(),
             _ if exit.out_of_cpu => "used up its processor time".to_owned(),
             Some(0) => "passed".to_owned(),
             Some(code) => format!("failed with exit code {code}"),
@@ -293,8 +299,26 @@ impl Delivery {
         Ok(Found { passed, mend: Mend::Agent, summary, report, spent })
     }
 
-    async fn show(&self, run: &Run) -> Result<Command, Undone> {
-        let repository = Self::repository(run)?;
+    /// Shows the change, also when the server that it is shown on is away for a moment.
+    async fn show_at_last(&self, run: &Run, stop: &CancellationToken) -> Result<Command, Undone> {
+        let source = &Self::repository(run)?.source;
+        for pause in SHOWN_AGAIN_AFTER {
+            match self.show(run).await {
+                Err(Failure::Refused(_) | Failure::Raced(_) | Failure::Unknown(_))
+                    if matches!(source, Source::Remote { .. }) => {}
+                shown => return Ok(shown?),
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(pause) => (),
+            }
+        }
+        Ok(self.show(run).await?)
+    }
+
+    async fn show(&self, run: &Run) -> Result<Command, Failure> {
+        let none = || Failure::Refused("the run has no repository".to_owned());
+        let repository = run.repository.as_ref().ok_or_else(none)?;
         let (activity, attempt) = (Activity::OpenPullRequest, run.attempt);
         // What nobody has tested is not shown to be approved.
         self.repositories.refresh(&repository.source).await?;
@@ -318,6 +342,10 @@ impl Delivery {
         let (Some(source), Some(commit)) = (source, commit) else { return Seen::Nothing };
         match self.repositories.merged_as(source, &commit).await {
             Ok(Some(merged)) => Seen::Merged(merged),
+            // Another server may be at work on it still, and nobody may say "cancelled" of what then happens.
+            Ok(None) if run.cancel_requested_at.is_some() && matches!(source, Source::Remote { .. }) => {
+                Seen::Nothing
+            }
             Ok(None) => Seen::NotMerged,
             Err(failure) => {
                 tracing::warn!(run.id = %run.id, %failure, "it cannot be told whether a merge happened");

@@ -47,7 +47,7 @@ use self::{
     delivery::Delivery,
     grounds::Grounds,
     records::ListRow,
-    state::{Birth, Planned, StepState},
+    state::{Birth, Planned, Status, StepState},
 };
 use crate::{
     Error, agent_steps,
@@ -270,7 +270,9 @@ impl Runs {
     /// A retry begins from the main branch as it is by then.
     async fn grounded(&self, run: &Run, command: Command) -> Result<Command, Error> {
         match (command, &run.repository) {
-            (Command::Retry { from: None, .. }, Some(repository)) if !run.merged => {
+            (Command::Retry { from: None, .. }, Some(repository))
+                if !run.merged && matches!(run.status, Status::Failed { .. } | Status::Cancelled) =>
+            {
                 let repository = Some(self.grounds.again(repository).await?);
                 Ok(Command::Retry { from: None, repository })
             }
