@@ -151,7 +151,7 @@ async fn spending(
 
 /// Every file of every checkpoint can be read and is what its name says.
 async fn checkpoints(repositories: &Repositories, proof: &mut Proof) {
-    let sources = match repositories.managed().await {
+    let sources = match repositories.kept().await {
         Ok(sources) => sources,
         Err(failure) => return proof.report.fault(format!("the repositories cannot be listed: {failure}")),
     };

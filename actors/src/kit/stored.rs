@@ -20,6 +20,8 @@ pub(super) const REMEMBERED: usize = 16;
 const SNAPSHOT_EVENTS: u64 = 32;
 /// How much journal may follow a snapshot that is smaller, in bytes.
 const TAIL_MAX: usize = 4 << 10;
+/// How far from the largest snapshot a state is measured with each save, in bytes.
+const SLACK: usize = 64 << 10;
 /// The largest snapshot, in bytes.
 pub const SNAPSHOT_MAX: usize = 1 << 20;
 
@@ -207,8 +209,8 @@ impl<M: Machine> Image<M> {
     fn snapshot(&mut self) -> Result<Option<Bytes>, TooLarge> {
         let many = self.seq - self.snapshot_seq >= SNAPSHOT_EVENTS;
         let long = self.tail_len > self.snapshot_len.max(TAIL_MAX);
-        // A state does not grow by more than twice of what its events take.
-        let large = self.snapshot_len + 2 * self.tail_len > SNAPSHOT_MAX;
+        // Events may say little of what they make of a state: close to the largest one it is measured.
+        let large = self.snapshot_len + 2 * self.tail_len + SLACK > SNAPSHOT_MAX;
         if self.snapshot_seq > 0 && !many && !long && !large {
             return Ok(None);
         }

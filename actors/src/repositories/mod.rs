@@ -140,7 +140,7 @@ impl Repositories {
     /// # Errors
     ///
     /// When the disk refuses.
-    pub async fn managed(&self) -> Result<Vec<Source>, Failure> {
+    pub async fn kept(&self) -> Result<Vec<Source>, Failure> {
         let home = Arc::clone(&self.home);
         blocking(move || home.managed()).await
     }

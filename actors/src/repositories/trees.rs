@@ -85,13 +85,11 @@ impl WorkTree {
             let _alone = home.working(&tree.path);
             let base = commits::find(&repo, &tree.base)?;
             let (id, notes) = read::folder(&repo, &tree.path, &base.tree()?)?;
+            let of_base: Vec<_> = base.parents().collect();
+            let parents = if tree.conflicts.is_empty() { vec![&base] } else { of_base.iter().collect() };
             let commit = if id == base.tree_id() {
                 base.id()
-            } else if tree.conflicts.is_empty() {
-                commits::write(&repo, &repo.find_tree(id)?, &[&base], &message, at)?
             } else {
-                let parents = base.parents().collect::<Vec<_>>();
-                let parents = parents.iter().collect::<Vec<_>>();
                 commits::write(&repo, &repo.find_tree(id)?, &parents, &message, at)?
             };
             let _writing = home.writing(&repo);

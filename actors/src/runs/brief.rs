@@ -122,8 +122,8 @@ impl Briefs {
     /// A step that mends what a check found.
     async fn fix(&self, run: &Run) -> Result<Brief, Error> {
         let mut prompt = markdown(&self.ticket(run).await?);
-        // Without a check that failed, changes contradict each other: the agent that sees them is told so.
-        let failed = run.checks.last().filter(|check| !check.passed);
+        // Else changes contradict each other: the agent that sees them is told so.
+        let failed = run.checks.last().filter(|check| !check.passed && run.to_mend.is_none());
         if let Some(Check { activity, summary, report, .. }) = failed {
             let report = self.contents.read::<Run>(run.workspace, run.id.0, report).await?;
             let report: Value = content::json("report", &report)?;

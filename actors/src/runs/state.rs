@@ -121,6 +121,9 @@ pub struct Run {
     /// When it was looked, in vain, whether the unknown effect happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_in_vain_at: Option<Timestamp>,
+    /// What the last fix step is to mend, where it is not what a check found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_mend: Option<Reason>,
     /// Why the attempt before this one did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<Reason>,
@@ -232,6 +235,7 @@ impl Run {
             asked: Vec::new(),
             ending: Vec::new(),
             looked_in_vain_at: None,
+            to_mend: None,
             earlier: None,
         })
     }
@@ -392,7 +396,7 @@ impl Run {
                 self.end_step(*step, *at, *cost, StepState::Failed, None);
             }
             Event::StepEnded { step, attempt, cost, at } => self.end_late(*step, *attempt, *cost, *at),
-            Event::FixAdded { step, at, .. } => self.add_fix(step, *at),
+            Event::FixAdded { step, at, reason } => self.add_fix(step, reason.as_ref(), *at),
             Event::StepAsked { id, at, .. } => {
                 self.asked.push((*id, self.attempt));
                 self.updated_at = *at;

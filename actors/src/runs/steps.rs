@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cendriix_protocol::{ids::AgentStepId, money::MicroUsd, time::Timestamp};
 
-use super::state::{CommitId, Progress, Run, Status, Step, StepState};
+use super::state::{CommitId, Progress, Reason, Run, Status, Step, StepState};
 
 impl Run {
     pub(super) fn start_step(&mut self, step: u32, attempt: u32, at: Timestamp) {
@@ -16,7 +16,8 @@ impl Run {
         });
     }
 
-    pub(super) fn add_fix(&mut self, step: &Step, at: Timestamp) {
+    pub(super) fn add_fix(&mut self, step: &Step, reason: Option<&Reason>, at: Timestamp) {
+        self.to_mend = reason.cloned();
         Arc::make_mut(&mut self.plan).steps.push(step.clone());
         self.progress.push(Progress::NONE);
         self.fixes += 1;

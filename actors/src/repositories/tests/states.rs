@@ -24,7 +24,7 @@ async fn a_managed_repository_begins_with_an_empty_commit_on_main_and_stays_the_
         (begin.time().seconds(), begin.tree().unwrap().len(), begin.parent_count()),
         (1_780_000_000, 0, 0)
     );
-    assert_eq!(again.managed().await.unwrap(), std::slice::from_ref(&work.source));
+    assert_eq!(again.kept().await.unwrap(), std::slice::from_ref(&work.source));
     work.is_sound();
 }
 
