@@ -249,6 +249,24 @@ async fn a_merge_whose_answer_was_lost_is_looked_for_on_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_perhaps_comes_later_is_not_repeated_before_a_person_says_so() {
+    let stage = Stage::set().await;
+    let bare = stage.git.with_a_commit("a.git", "main");
+    let run = stage.at_the_gate(&stage.git.url("a.git")).await;
+    let before = stage.git.asked().len();
+    stage.git.set(Mood::DropsPushes);
+    let run = stage.merge_once(&run).await;
+    assert_eq!(run["gates"][0]["kind"], "unknown_outcome", "{run}");
+    let asked = stage.git.asked();
+    let pushes = asked[before..].iter().filter(|path| path.ends_with("/git-receive-pack")).count();
+    assert_eq!(pushes, 1, "{asked:?}");
+    stage.git.set(Mood::Fine);
+    let run = stage.approve(&run, "unknown_outcome", Some("repeat")).await;
+    assert_eq!(run["status"], "merged", "{run}");
+    assert_eq!(git(&bare, &["log", "--merges", "--format=%s", "main"]).lines().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_wants_a_token_gets_the_operators() {
     let stage = Stage::set_with(Some("right"), |_| ()).await;
     stage.git.with_a_commit("a.git", "main");

@@ -13,7 +13,7 @@ use cendriix_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Error, audit::sha256, caller::Caller, kinds::space};
+use crate::{Error, audit::sha256, caller::Caller, kinds::space, kit::Attachment};
 
 /// How long a key is remembered.
 pub const REMEMBERED: Duration = Duration::from_hours(24);
@@ -62,10 +62,11 @@ impl Claim {
         Ok(Some(taken.resource))
     }
 
-    /// What the effect's save must hold and write.
-    pub fn taken(&self, resource: Uuid, at: Timestamp) -> (Guard, Row) {
+    /// What the effect's save must hold and write: its one guard is that the key is not taken.
+    pub fn taken(&self, resource: Uuid, at: Timestamp) -> Attachment {
         let value = encode(&Taken { body: self.body, resource, at }).ok();
-        (Guard::Absent(self.key.clone()), Row { key: self.key.clone(), value })
+        let row = Row { key: self.key.clone(), value };
+        Attachment { guards: vec![Guard::Absent(self.key.clone())], rows: vec![row] }
     }
 }
 

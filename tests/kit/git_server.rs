@@ -26,6 +26,8 @@ pub(crate) enum Mood {
     LosesAnswers,
     /// The same, and from then on it answers nobody.
     Breaks,
+    /// It does nothing of what is pushed to main, and does not say so.
+    DropsPushes,
     /// It answers nobody.
     Broken,
 }
@@ -147,9 +149,12 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     if parts.uri.path().starts_with("/page") {
         return "<html>a page</html>".into_response();
     }
-    let answered = backend(&inner, &parts.method, &parts.uri, &parts.headers, &body).await;
     // The command of a push stands in front of its pack, uncompressed.
     let moves_main = body.windows(16).take(200).any(|part| part == b" refs/heads/main");
+    if mood == Mood::DropsPushes && moves_main {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    let answered = backend(&inner, &parts.method, &parts.uri, &parts.headers, &body).await;
     match mood {
         Mood::LosesAnswers | Mood::Breaks if moves_main => {
             if mood == Mood::Breaks {
@@ -157,7 +162,7 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
             }
             StatusCode::BAD_GATEWAY.into_response()
         }
-        Mood::Fine | Mood::LosesAnswers | Mood::Breaks | Mood::Broken => answered,
+        Mood::Fine | Mood::LosesAnswers | Mood::Breaks | Mood::DropsPushes | Mood::Broken => answered,
     }
 }
 

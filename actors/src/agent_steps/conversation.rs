@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use cendriix_protocol::agent_steps::StepPolicy;
-use cendriix_protocol::model_router::TaskType;
+use cendriix_protocol::{
+    agent_steps::{CreateAgentStep, StepPolicy},
+    model_router::TaskType,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -34,6 +36,18 @@ pub struct Brief {
 }
 
 impl Brief {
+    /// What an agent is to do that is asked for by itself.
+    pub fn asked(new: &CreateAgentStep) -> Self {
+        Self {
+            name: new.name.clone(),
+            prompt: new.prompt.clone(),
+            system: new.system_prompt.clone(),
+            agent: "dev".to_owned(),
+            model: new.model.clone(),
+            policy: new.policy.clone(),
+        }
+    }
+
     /// What it may use up, with what was left open filled in.
     pub(super) fn policy(&self, contained: bool) -> Policy {
         let asked = &self.policy;

@@ -21,16 +21,13 @@ use cendriix_persistence::{
     store::{Key, Scan},
 };
 use cendriix_protocol::{
-    agent_steps::{
-        AgentStep as Shown, AgentStepEvent, AgentStepEventKind, AgentStepItem, CreateAgentStep, StopReason,
-    },
+    agent_steps::{AgentStep as Shown, AgentStepEvent, AgentStepEventKind, AgentStepItem, StopReason},
     ids::{AgentStepId, RunId},
     money::MicroUsd,
 };
 pub use state::{AgentStep, Birth};
 
 use self::{
-    conversation::Brief,
     live::{Live, Piece, Watcher},
     state::{Command, CommitId, Event, Reason, Status},
     wire::Results,
@@ -59,18 +56,6 @@ pub struct AgentSteps {
     entities: Entities<AgentStep>,
     contents: Contents,
     live: Live,
-}
-
-/// What an agent is to do that is asked for by itself.
-pub fn brief_of(new: &CreateAgentStep) -> Brief {
-    Brief {
-        name: new.name.clone(),
-        prompt: new.prompt.clone(),
-        system: new.system_prompt.clone(),
-        agent: "dev".to_owned(),
-        model: new.model.clone(),
-        policy: new.policy.clone(),
-    }
 }
 
 /// How a step ended.

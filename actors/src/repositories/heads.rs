@@ -78,20 +78,29 @@ fn main_branch(head: Option<&str>, branches: &BTreeMap<String, CommitId>) -> Opt
     }
 }
 
-/// Whether a push is known not to have happened: the server said so, or was never reached.
+/// What git itself says when a push was refused or never reached the server.
+const REFUSALS: [&str; 13] = [
+    "error: 301",
+    "error: 302",
+    "error: 303",
+    "error: 307",
+    "error: 308",
+    "error: 401",
+    "error: 403",
+    "error: 404",
+    "Authentication failed",
+    "could not read Username",
+    "Failed to connect",
+    "Couldn't connect",
+    "Could not resolve",
+];
+
+/// Whether a push is known not to have happened: the server said so, or was never reached. What comes from
+/// the server is not taken for what git says.
 pub(super) fn is_refusal(answer: &Answer) -> bool {
-    let never = [
-        "error: 40",
-        "error: 30",
-        "Authentication failed",
-        "could not read Username",
-        "Failed to connect",
-        "Couldn't connect",
-        "Could not resolve",
-        "not found",
-    ];
-    answer.stdout.lines().any(|line| line.starts_with('!'))
-        || never.iter().any(|part| answer.said.contains(part))
+    let own = answer.said.lines().filter(|line| line.starts_with("fatal: ") || line.starts_with("error: "));
+    let is_said = |line: &str| REFUSALS.iter().any(|refusal| line.contains(refusal));
+    answer.stdout.lines().any(|line| line.starts_with('!')) || own.into_iter().any(is_said)
 }
 
 /// Why a server refused, and what to do about it.
@@ -189,6 +198,24 @@ mod tests {
         }
         let shown = format!("{A}\trefs/heads/cendriix/y-1\n");
         assert_eq!(read(&shown, &unborn("refs/heads/trunk")).unwrap().main, "refs/heads/trunk");
+    }
+
+    #[test]
+    fn only_what_git_says_itself_tells_that_a_push_did_not_happen() {
+        let is_final = |stdout: &str, said: &str| {
+            is_refusal(&Answer { succeeded: false, stdout: stdout.to_owned(), said: said.to_owned() })
+        };
+        assert!(is_final("!\ta:b\t[remote rejected] (hook declined)\n", ""));
+        assert!(is_final("", "fatal: unable to access 'x': The requested URL returned error: 403\n"));
+        assert!(is_final("", "fatal: unable to access 'x': Failed to connect to h port 1\n"));
+        for said in [
+            "remote: Authentication failed for a plugin\nfatal: the remote end hung up unexpectedly\n",
+            "error: RPC failed; HTTP 502\nfatal: the remote end hung up unexpectedly\n",
+            "fatal: unable to access 'x': The requested URL returned error: 408\n",
+            "",
+        ] {
+            assert!(!is_final("", said), "{said}");
+        }
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn mark(repo: &Repository, index: &mut Index, labels: &[String; 2]) -> Result<Ve
     let mut named = Vec::new();
     for IndexConflict { ancestor, our, their } in conflicts {
         let entry = match (&our, &their) {
-            (Some(our), Some(their)) => both_sides(repo, ancestor.as_ref(), our, their, labels)?,
+            (Some(our), Some(their)) => Some(both_sides(repo, ancestor.as_ref(), our, their, labels)?),
             (Some(kept), None) | (None, Some(kept)) => Some(copy(kept, kept.id)),
             (None, None) => None,
         };
@@ -157,14 +157,14 @@ fn both_sides(
     our: &IndexEntry,
     their: &IndexEntry,
     labels: &[String; 2],
-) -> Result<Option<IndexEntry>, git2::Error> {
+) -> Result<IndexEntry, git2::Error> {
     // Links and submodules have no lines.
     let (Ok(ours), Ok(theirs)) = (repo.find_blob(our.id), repo.find_blob(their.id)) else {
-        return Ok(Some(copy(our, our.id)));
+        return Ok(copy(our, our.id));
     };
     let is_file = |entry: &IndexEntry| entry.mode & 0o170_000 == 0o100_000;
     if !is_file(our) || !is_file(their) || ours.is_binary() || theirs.is_binary() {
-        return Ok(Some(copy(our, our.id)));
+        return Ok(copy(our, our.id));
     }
     let base = ancestor.and_then(|ancestor| repo.find_blob(ancestor.id).ok());
     let mut inputs = [MergeFileInput::new(), MergeFileInput::new(), MergeFileInput::new()];
@@ -174,7 +174,7 @@ fn both_sides(
     let mut options = MergeFileOptions::new();
     options.our_label(labels[0].as_str()).their_label(labels[1].as_str());
     let merged = git2::merge_file(&inputs[0], &inputs[1], &inputs[2], Some(&mut options))?;
-    Ok(Some(copy(our, repo.blob(merged.content())?)))
+    Ok(copy(our, repo.blob(merged.content())?))
 }
 
 /// An entry of the index that is settled: the same file with that content.

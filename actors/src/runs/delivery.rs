@@ -126,15 +126,13 @@ impl Delivery {
         done.unwrap_or_else(|Undone(reason, mend)| Command::Undone { activity, attempt, reason, mend })
     }
 
-    fn repository(run: &Run) -> Result<&Repository, Undone> {
-        let none = || Undone::because("no_repository", "the run has no repository");
-        run.repository.as_ref().ok_or_else(none)
+    fn repository(run: &Run) -> Result<&Repository, Failure> {
+        run.repository.as_ref().ok_or_else(|| Failure::Refused("the run has no repository".to_owned()))
     }
 
     /// The commit of the main branch that the work adds to, and the commit that holds all that was done.
     pub(super) async fn change(&self, run: &Run) -> Result<(CommitId, CommitId), Failure> {
-        let none = || Failure::Refused("the run has no repository".to_owned());
-        let repository = run.repository.as_ref().ok_or_else(none)?;
+        let repository = Self::repository(run)?;
         let base = match repository.main() {
             Some(main) => main.clone(),
             None => self.repositories.beginning(&repository.source, run.id).await?,
@@ -153,8 +151,7 @@ impl Delivery {
     ///
     /// When its parts contradict each other, or the repository cannot be read.
     pub(super) async fn diff(&self, run: &Run) -> Result<(CommitId, CommitId, Diff), Failure> {
-        let none = || Failure::Refused("the run has no repository".to_owned());
-        let source = &run.repository.as_ref().ok_or_else(none)?.source;
+        let source = &Self::repository(run)?.source;
         let (base, head) = self.change(run).await?;
         let diff = self.repositories.diff(source, &base, &head).await?;
         Ok((base, head, diff))
@@ -309,7 +306,7 @@ impl Delivery {
                 shown => return Ok(shown?),
             }
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => return Err(Undone::because("cancelled", "it was stopped")),
                 () = tokio::time::sleep(pause) => (),
             }
         }
@@ -317,11 +314,10 @@ impl Delivery {
     }
 
     async fn show(&self, run: &Run) -> Result<Command, Failure> {
-        let none = || Failure::Refused("the run has no repository".to_owned());
-        let repository = run.repository.as_ref().ok_or_else(none)?;
+        let repository = Self::repository(run)?;
         let (activity, attempt) = (Activity::OpenPullRequest, run.attempt);
-        // What nobody has tested is not shown to be approved.
         self.repositories.refresh(&repository.source).await?;
+        // What nobody has tested is not shown to be approved.
         let main = self.repositories.describe(&repository.source).await?.head;
         if let Some(main) = main.filter(|main| repository.main() != Some(main)) {
             return Ok(Command::MainMoved { activity, attempt, main });
@@ -342,10 +338,8 @@ impl Delivery {
         let (Some(source), Some(commit)) = (source, commit) else { return Seen::Nothing };
         match self.repositories.merged_as(source, &commit).await {
             Ok(Some(merged)) => Seen::Merged(merged),
-            // Another server may be at work on it still, and nobody may say "cancelled" of what then happens.
-            Ok(None) if run.cancel_requested_at.is_some() && matches!(source, Source::Remote { .. }) => {
-                Seen::Nothing
-            }
+            // Another server may be at work on it still: what it is without now, it may hold later.
+            Ok(None) if matches!(source, Source::Remote { .. }) => Seen::Nothing,
             Ok(None) => Seen::NotMerged,
             Err(failure) => {
                 tracing::warn!(run.id = %run.id, %failure, "it cannot be told whether a merge happened");

@@ -50,13 +50,14 @@ use self::{
     state::{Birth, Planned, Status, StepState},
 };
 use crate::{
-    Error, agent_steps,
+    Error,
+    agent_steps::conversation::Brief,
     caller::Caller,
     content::{self, Contents},
     entities::{self, NewEntity},
     idempotency::Claim,
     kinds::space,
-    kit::{Attachment, Entities, Failure, Order, Shown, machine::child_id},
+    kit::{Entities, Failure, Order, Shown, machine::child_id},
     metering::spent,
     orchestrator::Orchestrator,
     sandboxes::Mode,
@@ -179,8 +180,7 @@ impl Runs {
         let id = shared.clock.id();
         let mut order = Order::of(caller.actor());
         if let Some(claim) = &claim {
-            let (guard, row) = claim.taken(id, shared.clock.now());
-            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
+            order.attachment = claim.taken(id, shared.clock.now());
         }
         match self.entities.create(id, &birth, order).await {
             Ok(shown) => Ok(shown),
@@ -260,8 +260,7 @@ impl Runs {
         let id = shown.machine.id;
         let mut order = Order::of(caller.actor());
         if let Some(claim) = claim {
-            let (guard, row) = claim.taken(id.0, self.entities.shared().clock.now());
-            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
+            order.attachment = claim.taken(id.0, self.entities.shared().clock.now());
         }
         let command = self.grounded(&shown.machine, command).await?;
         Ok(self.entities.command(id.0, command, order).await)
@@ -437,12 +436,11 @@ impl Runs {
         let shown = self.get(caller, new.run_id).await?;
         let shared = self.entities.shared();
         let id = AgentStepId(ids::derive(new.run_id.0, shared.clock.random()));
-        let brief = serde_json::to_string(&agent_steps::brief_of(new)).unwrap_or_default();
+        let brief = serde_json::to_string(&Brief::asked(new)).unwrap_or_default();
         let brief = self.contents.keep(caller.workspace, brief).await?;
         let mut order = Order::of(caller.actor());
         if let Some(claim) = &claim {
-            let (guard, row) = claim.taken(id.0, shared.clock.now());
-            order.attachment = Attachment { guards: vec![guard], rows: vec![row] };
+            order.attachment = claim.taken(id.0, shared.clock.now());
         }
         let command = Command::AskStep { id, name: new.name.clone(), brief };
         let asked = self.entities.command(new.run_id.0, command, order).await;

@@ -243,7 +243,6 @@ impl Engine {
         let group = is_limited.then(|| self.cgroups.group(&spec.limits)).transpose()?;
         let ExecSpec { tree, argv, cwd, env, stdin, limits, stop, .. } = spec;
         let by_rlimit = |cgroup: &Option<PathBuf>, most: u64| cgroup.is_none().then_some(most);
-        let place = tree.clone();
         let plan = Plan {
             env: self.env(env, scratch.as_ref()),
             user,
@@ -266,7 +265,7 @@ impl Engine {
         let (command, ending) = self.helper(&plan.wall, group.is_some());
         let stdin = [plan.framed()?, stdin.unwrap_or_default()].concat();
         let closing = self.closing.clone();
-        Ok(Job { command, tree: place, turn, stdin, limits, stop, closing, group, scratch, ending })
+        Ok(Job { command, tree: plan.tree, turn, stdin, limits, stop, closing, group, scratch, ending })
     }
 
     /// The user that a command in a tree runs as; none when it is the server's own.
