@@ -6,8 +6,8 @@ use cendriix_actors::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::kit::{
-    Answer, TestClient, TestServer,
-    git_server::{GitServer, Mood, commit, git},
+    Answer, TestClient, TestServer, git,
+    git_server::{GitServer, Mood, commit},
     openai::{FakeOpenAi, Turn},
     process::{cendriix, printed},
     text,

@@ -13,6 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::kit::{
+    git,
     openai::{FakeOpenAi, Turn},
     process::{Process, cendriix, from_environment, printed, run},
     text,
@@ -48,13 +49,6 @@ fn runs(data: &Path) -> Vec<Value> {
 fn the_run(data: &Path) -> Value {
     let [item] = &runs(data)[..] else { panic!("one run") };
     serde_json::from_str(&printed(data, &["runs", "get", &text(&item["id"]), "--json"])).unwrap()
-}
-
-fn git(folder: &str, arguments: &[&str]) -> String {
-    let output =
-        Command::new("git").args(["-c", "safe.directory=*", "-C", folder]).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]

@@ -13,13 +13,13 @@ use std::{
 use cendriix_actors::repositories::Repositories;
 use cendriix_persistence::{
     StoreError,
-    redb::{self, FORMAT, RedbStore},
+    redb::{self, FORMAT},
     store::Store,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Done, Failure, client, output};
+use super::{Done, Failure, client, output, session};
 use crate::{Config, data_dir::DataDir};
 
 const MANIFEST: &str = "manifest.json";
@@ -147,13 +147,10 @@ fn is_draft(path: &Path) -> bool {
 }
 
 /// Takes a backup: of the server that runs on the data directory, or of the directory itself.
-pub(super) async fn take(config: &Config, to: &Path) -> Done {
+pub(super) async fn take(config: &Config, to: &Path, json: bool) -> Done {
     let to = std::path::absolute(to).map_err(Failure::of)?;
-    let data = DataDir::at(&config.storage.data);
-    let bytes = match RedbStore::open(&data.store(), &config.storage.options()) {
-        _ if !data.store().exists() => {
-            return Err(Failure::new(format!("{} holds no data", data.path().display())));
-        }
+    let data = holding(config)?;
+    let bytes = match session::store(config, &data).await {
         Ok(store) => write(&store, &data, &to).await.map_err(Failure::of)?,
         Err(StoreError::Locked { .. }) => {
             let answer: serde_json::Value =
@@ -162,14 +159,32 @@ pub(super) async fn take(config: &Config, to: &Path) -> Done {
         }
         Err(error) => return Err(Failure::of(error)),
     };
-    output::note(&format!("wrote {} ({bytes} bytes); signing keys are left out on purpose", to.display()));
+    if json {
+        output::line(&json!({ "path": to, "bytes": bytes }).to_string());
+    } else {
+        let to = to.display();
+        output::note(&format!("wrote {to} ({bytes} bytes); signing keys are left out on purpose"));
+    }
     Ok(0)
 }
 
+/// The data directory, when there is anything in it.
+fn holding(config: &Config) -> Result<DataDir, Failure> {
+    let data = DataDir::at(&config.storage.data);
+    if data.store().exists() {
+        return Ok(data);
+    }
+    Err(Failure::with(4, format!("{} holds no data", data.path().display())))
+}
+
 /// Puts a backup into an empty data directory.
-pub(super) fn restore(config: &Config, from: &Path) -> Done {
+pub(super) fn restore(config: &Config, from: &Path, json: bool) -> Done {
     let data = DataDir::at(&config.storage.data);
     unpack(from, &data).map_err(Failure::of)?;
+    if json {
+        output::line(&json!({ "path": data.path() }).to_string());
+        return Ok(0);
+    }
     output::note(&format!(
         "restored {}; start the server on it with `cendriix serve --data {}`. Everybody logs in again.",
         from.display(),
@@ -216,11 +231,8 @@ fn place(from: &Path, draft: &Path, data: &DataDir) -> Result<(), BackupError> {
 
 /// Proves a data directory that no server holds.
 pub(super) async fn verify(config: &Config, json: bool) -> Done {
-    let data = DataDir::at(&config.storage.data);
-    if !data.store().exists() {
-        return Err(Failure::with(4, format!("{} holds no data", data.path().display())));
-    }
-    let store = RedbStore::open(&data.store(), &config.storage.options()).map_err(Failure::of)?;
+    let data = holding(config)?;
+    let store = session::store(config, &data).await.map_err(Failure::of)?;
     let root = std::path::absolute(data.path()).map_err(Failure::of)?;
     let repositories = data.repositories().exists().then(|| Repositories::new(root)).transpose();
     let repositories = repositories.map_err(Failure::of)?;

@@ -15,8 +15,9 @@ use crate::{
     data_dir::{Control, DataDir},
 };
 
-/// How long a request may take, also one that has the server fetch a large repository first; event streams
-/// are exempt.
+/// How long a request that only reads may take; event streams are exempt.
+const READ_WITHIN: Duration = Duration::from_secs(90);
+/// How long one that changes something may take: the server may have to fetch a large repository for it.
 const WITHIN: Duration = Duration::from_mins(11);
 /// How long a server may take to be connected to.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -82,12 +83,12 @@ impl Client {
             avatar_url: None,
         };
         let request = self.http.post(format!("{}/v1/auth/login", self.base)).json(&login);
-        let session: Session = read(self.send(request).await?).await?;
+        let session: Session = read(self.send(request, READ_WITHIN).await?).await?;
         Ok(session.token)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        let sent = request.timeout(WITHIN).send().await;
+    async fn send(&self, request: RequestBuilder, within: Duration) -> Result<Response, Failure> {
+        let sent = request.timeout(within).send().await;
         refused(sent.map_err(|error| self.unreachable(&error))?).await
     }
 
@@ -102,7 +103,7 @@ impl Client {
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let request =
             self.http.request(Method::GET, format!("{}/v1{path}", self.base)).bearer_auth(&self.token);
-        read(self.send(request).await?).await
+        read(self.send(request, READ_WITHIN).await?).await
     }
 
     /// Sends and reads the answer. `wait`: answer when it rests, or after so many seconds.
@@ -117,7 +118,7 @@ impl Client {
         if let Some(seconds) = wait {
             request = request.header("prefer", format!("wait={seconds}"));
         }
-        read(self.send(request).await?).await
+        read(self.send(request, WITHIN).await?).await
     }
 
     /// Opens an event stream after an event.

@@ -28,6 +28,38 @@ pub(super) enum Answered {
     Left,
 }
 
+/// Tells which gates are left to somebody, and when. That of an interrupted merge is so only once the main
+/// branch told nothing: until then it may close by itself.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    is_merge: bool,
+    looked_for: Option<GateId>,
+}
+
+impl Opening {
+    /// The gate that somebody has to answer from this event on.
+    pub(super) fn hear(&mut self, event: &RunEventKind) -> Option<GateId> {
+        if let RunEventKind::OutcomeUnknown { activity } = event {
+            self.is_merge = activity == "merge";
+            return self.looked_for.take();
+        }
+        if let RunEventKind::GateClosed { gate_id, .. } = event {
+            self.looked_for = self.looked_for.filter(|gate| gate != gate_id);
+        }
+        let RunEventKind::GateOpened { gate } = event else { return None };
+        if gate.kind == GateKind::UnknownOutcome && self.is_merge {
+            self.looked_for = Some(gate.id);
+            return None;
+        }
+        Some(gate.id)
+    }
+
+    /// Whether there is a gate that may close by itself.
+    pub(super) fn is_open(&self) -> bool {
+        self.looked_for.is_some()
+    }
+}
+
 /// Gates that were shown and that nobody here has decided.
 #[derive(Debug, Default)]
 pub(super) struct Undecided(BTreeSet<GateId>);

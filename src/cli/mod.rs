@@ -207,8 +207,8 @@ async fn run(cli: Cli) -> Done {
             session.close().await;
             done
         }
-        Command::Backup { to } => backup::take(&config, &to).await,
-        Command::Restore { from } => backup::restore(&config, &from),
+        Command::Backup { to } => backup::take(&config, &to, cli.json).await,
+        Command::Restore { from } => backup::restore(&config, &from, cli.json),
         Command::Verify => backup::verify(&config, cli.json).await,
         Command::Openapi => {
             let document = serde_json::to_string_pretty(&crate::http::openapi()).map_err(Failure::of)?;

@@ -6,8 +6,8 @@ use cendriix_protocol::{
     ids::{RunId, WorkflowId},
     orchestrator::{Decompose, Planned},
     runs::{
-        CreateRun, Gate, GateKind, PlanStep, RepositoryRef, Run, RunEventKind, RunPlan, RunRepository, Runs,
-        Status, Ticket as Input,
+        CreateRun, PlanStep, RepositoryRef, Run, RunEventKind, RunPlan, RunRepository, Runs, Status,
+        Ticket as Input,
     },
     workflows::{Definition, Edge, Node, NodeKind, Workflow, Workflows},
 };
@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     Done, Failure,
     client::Client,
-    gates::{self, Answered, Answers, Undecided},
+    gates::{self, Answered, Answers, Opening, Undecided},
     live::Live,
     output::{self, Paint, plain, plain_line},
     session::{Purpose, Session},
@@ -326,28 +326,27 @@ async fn follow(
 ) -> Result<u8, Failure> {
     let id = followed.id;
     let mut live = Live::of(client, id, followed.seen, true, json);
-    let mut undecided = Undecided::default();
+    let (mut undecided, mut opening) = (Undecided::default(), Opening::default());
     while let Some(event) = live.next().await? {
         undecided.hear(&event.kind);
-        // What is asked at a gate is asked again, should the server go away meanwhile.
-        let is_gate = matches!(event.kind, RunEventKind::GateOpened { .. });
-        followed.seen = event.seq - u64::from(is_gate);
-        let told = matches!(event.kind, RunEventKind::GateOpened { .. } | RunEventKind::RunCompleted { .. });
-        if !told && undecided.are_none() {
+        let open = opening.hear(&event.kind);
+        // What is open is shown and asked again, should the server go away meanwhile.
+        if undecided.are_none() && !opening.is_open() {
+            followed.seen = event.seq - u64::from(open.is_some());
+        }
+        let has_completed = matches!(event.kind, RunEventKind::RunCompleted { .. });
+        if open.is_none() && !has_completed && undecided.are_none() {
             continue;
         }
         let run: Run = client.get(&format!("/runs/{id}")).await?;
-        if let RunEventKind::GateOpened { gate } = &event.kind {
+        if let Some(open) = open {
             // What the journal tells may have been decided long ago.
-            let Some(gate) = run.gates.iter().find(|open| open.id == gate.id) else { continue };
-            if gate.kind == GateKind::UnknownOutcome && closes_by_itself(client, &run, gate).await? {
-                continue;
-            }
+            let Some(gate) = run.gates.iter().find(|gate| gate.id == open) else { continue };
             if answers.decide(client, &run, gate).await? == Answered::Decided {
                 continue;
             }
             undecided.leave(gate.id);
-        } else if matches!(event.kind, RunEventKind::RunCompleted { .. }) && ended(run.status) {
+        } else if has_completed && ended(run.status) {
             return Ok(u8::from(matches!(run.status, Status::Failed | Status::Cancelled)));
         }
         if undecided.hold_up(&run) {
@@ -362,22 +361,6 @@ async fn follow(
     }
     let run: Run = client.get(&format!("/runs/{id}")).await?;
     Ok(u8::from(!matches!(run.status, Status::Merged | Status::Operating)))
-}
-
-/// Whether the server finds out by itself what became of an interrupted effect, within two seconds; within a
-/// minute where it has to ask another server.
-async fn closes_by_itself(client: &Client, run: &Run, gate: &Gate) -> Result<bool, Failure> {
-    let is_far = run.repository.as_ref().is_some_and(|repository| repository.url.is_some());
-    let (id, most) = (run.id, if is_far { 600 } else { 20 });
-    let mut looks = tokio::time::interval(std::time::Duration::from_millis(100));
-    for _ in 0..most {
-        looks.tick().await;
-        let run: Run = client.get(&format!("/runs/{id}")).await?;
-        if run.gates.iter().all(|open| open.id != gate.id) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn head(ticket: &Path, run: &Run, attached: bool) {

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Done, Failure,
     client::Client,
-    gates::{self, Undecided},
+    gates::{self, Opening, Undecided},
     live::Live,
     output,
     session::Session,
@@ -351,13 +351,13 @@ async fn follow(session: &Session, id: RunId, how: Watch) -> Done {
     let client = &session.client;
     let Watch { after, waits, json } = how;
     let mut live = Live::of(client, id, after, waits, json);
-    let mut undecided = Undecided::default();
+    let (mut undecided, mut opening) = (Undecided::default(), Opening::default());
     while let Some(event) = live.next().await? {
         undecided.hear(&event.kind);
-        if let RunEventKind::GateOpened { gate } = &event.kind
+        if let Some(gate) = opening.hear(&event.kind)
             && !output::is_terminal()
         {
-            undecided.leave(gate.id);
+            undecided.leave(gate);
         }
         if waits && let Some(code) = stops(client, &event, &undecided, json).await? {
             return Ok(code);

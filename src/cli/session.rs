@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cendriix_persistence::StoreError;
+use cendriix_persistence::{StoreError, redb::RedbStore};
 
 use super::{Failure, client::Client};
 use crate::{Config, Server, data_dir::DataDir, server::StartError};
@@ -97,6 +97,20 @@ impl Session {
             server.stop().await;
         }
     }
+}
+
+/// Opens the store of a data directory that no server holds. Where another command holds it, it waits for
+/// three seconds.
+pub(super) async fn store(config: &Config, data: &DataDir) -> Result<RedbStore, StoreError> {
+    let mut looks = tokio::time::interval(LOOK_AGAIN);
+    for _ in 1..LOOKS_MAX {
+        looks.tick().await;
+        match RedbStore::open(&data.store(), &config.storage.options()) {
+            Err(StoreError::Locked { .. }) if !holds(data).await => (),
+            opened => return opened,
+        }
+    }
+    RedbStore::open(&data.store(), &config.storage.options())
 }
 
 async fn start(mut config: Config, purpose: Purpose) -> Result<Server, StartError> {

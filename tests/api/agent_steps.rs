@@ -1,13 +1,13 @@
 //! Agents at work on a repository: from a ticket to a merged change, through a scripted model.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use cendriix_protocol::money::MicroUsd;
 use serde_json::{Value, json};
 
 use super::runs::events;
 use crate::kit::{
-    Answer, TestClient, TestServer,
+    Answer, TestClient, TestServer, git,
     openai::{FakeOpenAi, Turn},
     text,
 };
@@ -94,19 +94,6 @@ async fn rested(client: &TestClient, run: &Value) -> Value {
     }
 }
 
-fn git(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"])
-        .args(["-c", "safe.directory=*"])
-        .arg("-C")
-        .arg(folder)
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn path_of(run: &Value) -> std::path::PathBuf {
     text(&run["repository"]["path"]).into()
 }
@@ -149,9 +136,9 @@ async fn a_ticket_becomes_a_merged_change() {
     let run = approve(&ada, &run).await;
     assert_eq!((&run["status"], &run["allowedActions"]), (&json!("merged"), &json!([])), "{run}");
 
-    let log = git(&path_of(&run), &["log", "--format=%H %s", "main"]);
+    let log = git(path_of(&run), &["log", "--format=%H %s", "main"]);
     assert!(log.contains(&pinned) && log.contains("Count words") && log.contains("Do step-1"), "{log}");
-    assert_eq!(git(&path_of(&run), &["show", "main:count.sh"]), "wc -w\n");
+    assert_eq!(git(path_of(&run), &["show", "main:count.sh"]), "wc -w\n");
 
     let [step] = &steps(&ada, &run).await[..] else { panic!("one step") };
     assert_eq!((&step["status"], &step["stopReason"]), (&json!("succeeded"), &json!("end_turn")));
@@ -244,7 +231,7 @@ async fn steps_that_do_not_depend_on_each_other_are_joined() {
     let run = advance(&ada, &run).await;
     assert_eq!(run["status"], "merge-approval", "{run}");
     let run = approve(&ada, &run).await;
-    assert_eq!(git(&path_of(&run), &["show", "main:d.txt"]), "d\n");
+    assert_eq!(git(path_of(&run), &["show", "main:d.txt"]), "d\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     sync::{Arc, Mutex},
 };
 
@@ -16,6 +16,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinHandle};
+
+use super::git;
 
 /// How the server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,19 +113,6 @@ pub(crate) fn commit(bare: &Path, branch: &str, file: &str, content: &str) {
     git(desk.path(), &["add", "."]);
     git(desk.path(), &["commit", "-qm", &format!("By hand: {file}")]);
     git(desk.path(), &["push", "-q", "origin", branch]);
-}
-
-/// Runs git in a folder and gives what it prints.
-pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "safe.directory=*"])
-        .arg("-C")
-        .arg(folder)
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {

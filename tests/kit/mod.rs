@@ -4,7 +4,7 @@ pub(crate) mod git_server;
 pub(crate) mod openai;
 pub(crate) mod process;
 
-use std::time::Duration;
+use std::{path::Path, process::Command, time::Duration};
 
 use cendriix::{Config, Server};
 use reqwest::{Method, StatusCode, header::HeaderMap};
@@ -216,4 +216,18 @@ pub(crate) fn gated() -> Value {
 
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+/// Runs git in a folder and gives what it prints.
+pub(crate) fn git(folder: impl AsRef<Path>, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "safe.directory=*"])
+        .args(["-c", "init.defaultBranch=main"])
+        .arg("-C")
+        .arg(folder.as_ref())
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }

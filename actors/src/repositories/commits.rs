@@ -3,8 +3,10 @@
 //! **Invariant:** the same content, parents, message and instant give the same commit, so work that is
 //! repeated after a crash arrives where it was.
 
+use std::collections::BTreeSet;
+
 use cendriix_protocol::time::Timestamp;
-use git2::{Commit, ErrorCode, Oid, Repository, Signature, Time, Tree};
+use git2::{Commit, ErrorCode, IndexConflict, Oid, Repository, Signature, Time, Tree};
 
 use super::{
     CommitId, Failure,
@@ -60,17 +62,21 @@ pub(super) fn both<'r>(
     theirs: &Commit<'_>,
 ) -> Result<Result<Tree<'r>, Vec<String>>, git2::Error> {
     let mut index = repo.merge_commits(ours, theirs, None)?;
-    let mut conflicts = Vec::new();
+    let mut conflicts = BTreeSet::new();
     for conflict in index.conflicts()? {
-        let conflict = conflict?;
-        let sides = [conflict.our, conflict.their, conflict.ancestor];
-        conflicts.extend(sides.into_iter().flatten().next().map(|side| shown(&side.path)));
+        conflicts.extend(paths(&conflict?).into_iter().map(shown));
     }
-    conflicts.sort();
-    conflicts.dedup();
+    let conflicts = Vec::from_iter(conflicts);
     if conflicts.is_empty() {
         Ok(Ok(repo.find_tree(index.write_tree_to(repo)?)?))
     } else {
         Ok(Err(conflicts))
     }
+}
+
+/// The names of a file in which commits contradict each other; its sides have names of their own where it was
+/// renamed.
+pub(super) fn paths(conflict: &IndexConflict) -> BTreeSet<&[u8]> {
+    let sides = [&conflict.ancestor, &conflict.our, &conflict.their].into_iter().flatten();
+    sides.map(|side| side.path.as_slice()).collect()
 }

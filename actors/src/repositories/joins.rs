@@ -3,7 +3,7 @@
 //! **Invariant:** the same commits in the same order are joined to the same commit, so work that is repeated
 //! after a crash arrives where it was.
 
-use std::{collections::BTreeSet, ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use cendriix_protocol::time::Timestamp;
 use git2::{
@@ -130,16 +130,15 @@ fn short(commit: &Commit<'_>) -> String {
 fn mark(repo: &Repository, index: &mut Index, labels: &[String; 2]) -> Result<Vec<String>, git2::Error> {
     let conflicts = index.conflicts()?.collect::<Result<Vec<IndexConflict>, _>>()?;
     let mut named = Vec::new();
-    for IndexConflict { ancestor, our, their } in conflicts {
-        let entry = match (&our, &their) {
-            (Some(our), Some(their)) => Some(both_sides(repo, ancestor.as_ref(), our, their, labels)?),
+    for conflict in &conflicts {
+        let entry = match (&conflict.our, &conflict.their) {
+            (Some(our), Some(their)) => {
+                Some(both_sides(repo, conflict.ancestor.as_ref(), our, their, labels)?)
+            }
             (Some(kept), None) | (None, Some(kept)) => Some(copy(kept, kept.id)),
             (None, None) => None,
         };
-        // The sides have names of their own where a file was renamed.
-        let sides = [&ancestor, &our, &their].into_iter().flatten();
-        let paths: BTreeSet<&[u8]> = sides.map(|side| side.path.as_slice()).collect();
-        for path in paths {
+        for path in commits::paths(conflict) {
             index.conflict_remove(Path::new(OsStr::from_bytes(path)))?;
             named.push(shown(path));
         }

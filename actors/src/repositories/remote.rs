@@ -430,6 +430,19 @@ mod tests {
         assert!(!format!("{far:?}").contains("\"team\")"), "{far:?}");
     }
 
+    #[test]
+    fn a_main_branch_that_is_renamed_below_its_own_name_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(folder.path()).unwrap();
+        let tip = commits::empty(&repo, cendriix_protocol::time::Timestamp(1_000)).unwrap();
+        for main in ["refs/heads/release", "refs/heads/release/1", "refs/heads/release"] {
+            settle(&repo, main, Some(tip)).unwrap();
+            let own = repo.branches(Some(BranchType::Local)).unwrap();
+            let own: Vec<String> = own.map(|it| shown(it.unwrap().0.get().name_bytes())).collect();
+            assert_eq!(own, [main]);
+        }
+    }
+
     #[tokio::test]
     async fn a_line_is_pinned_to_what_was_checked_and_shows_the_token_to_that_server_only() {
         let far = far(&[("localhost:1", "t")]);

@@ -183,6 +183,23 @@ async fn who_mends_a_contradiction_sees_both_sides_and_leaves_no_marks_in_the_hi
 }
 
 #[tokio::test]
+async fn a_contradiction_in_a_file_whose_name_is_no_text_is_handed_on_too() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+    let work = users(&[("a", "1\n")]);
+    let main = [work.head().await];
+    let mut sides = Vec::new();
+    for side in ["left", "right"] {
+        let tree = work.tree(side, &main).await;
+        fs::write(tree.path().join(OsStr::from_bytes(b"caf\xE9")), side).unwrap();
+        sides.push(keep(&tree).await.commit);
+    }
+    let tree = work.tree("join", &sides).await;
+    assert_eq!(tree.conflicts(), ["caf\u{fffd}"]);
+    let text = fs::read_to_string(tree.path().join(OsStr::from_bytes(b"caf\xE9"))).unwrap();
+    assert!(text.contains("left") && text.contains("right"), "{text}");
+}
+
+#[tokio::test]
 async fn a_commit_that_is_not_there_is_said_to_be_missing() {
     let work = managed();
     let ghost: CommitId = "1234567890123456789012345678901234567890".parse().unwrap();
