@@ -471,7 +471,13 @@ async fn a_cancel_stops_an_agent_that_waits_for_its_model() {
     let path = format!("/v1/runs/{}", text(&run["id"]));
     ada.post(&format!("{path}/advance"), json!({})).await.expect(200);
     openai.arrived(1).await;
-    ada.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+    let cancel = async |body: Value| {
+        let request = ada.request(reqwest::Method::POST, &format!("{path}/cancel"));
+        Answer::of(request.header("idempotency-key", "c").json(&body)).await
+    };
+    cancel(json!({})).await.expect(200);
+    // Asked again with the key, it changes nothing, whether or not there is anything left to do.
+    cancel(json!({})).await.expect(200);
     let run = rested(&ada, &run).await;
     assert_eq!(run["status"], "cancelled", "{run}");
     let [step] = &steps(&ada, &run).await[..] else { panic!("one step") };

@@ -237,7 +237,8 @@ impl Runs {
         let mut asked = self.ask(caller, &shown, command.clone(), claim.as_ref()).await;
         // A claim that was made before keeps a save from happening, so it is looked for only when nothing
         // was saved.
-        if let (Err(_) | Ok(Err(_)), Some(claim)) = (&asked, &claim) {
+        let is_saved = matches!(&asked, Ok(Ok(after)) if after.version != shown.version);
+        if let Some(claim) = claim.as_ref().filter(|_| !is_saved) {
             let shared = self.entities.shared();
             if claim.earlier(&*shared.store, shared.clock.now()).await?.is_some() {
                 return self.get(caller, id).await;
