@@ -7,7 +7,7 @@ use cendriix_actors::{
     Settings, System,
     identity::tokens::{KeyError, Tokens},
     kit::Clock,
-    sandboxes::{Filesystem, Sandboxes},
+    sandboxes::{Filesystem, Local},
     system::{self, Former},
 };
 use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
@@ -122,7 +122,7 @@ impl Server {
     }
 
     fn say_how_commands_are_contained(&self, mode: SandboxMode) {
-        let found = self.system.sandboxes.capabilities();
+        let found = self.system.sandboxes.local().capabilities();
         let (filesystem, network) = (found.filesystem, found.network);
         match mode {
             SandboxMode::None => {
@@ -161,7 +161,7 @@ impl Server {
             helper if helper.as_os_str().is_empty() => std::env::current_exe().map_err(unusable)?,
             helper => helper.clone(),
         };
-        let sandboxes = Sandboxes::probe(helper).await;
+        let local = Local::probe(helper).await;
         let clock = Clock::system();
         let control_token = format!("{:032x}{:032x}", clock.random(), clock.random());
         let settings = Settings {
@@ -173,7 +173,7 @@ impl Server {
             root: std::path::absolute(data.path()).map_err(unusable)?,
             reachable: config.reachable(),
             remotes: config.remotes(),
-            sandboxes,
+            local,
             mode: config.sandbox.mode.into(),
             models: (&config.models).into(),
             former,
