@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use cendriix_actors::{
     System, agent_steps::AgentSteps, entities::Entities, identity::Identity, kit::Clock,
-    model_router::ModelRouter, orchestrator::Orchestrator, runs::Runs, workflows::Workflows,
-    workspaces::Workspaces,
+    model_router::ModelRouter, orchestrator::Orchestrator, rate_limits::RateLimits, runs::Runs,
+    workflows::Workflows, workspaces::Workspaces,
 };
 use cendriix_persistence::store::SharedStore;
 use cendriix_protocol::ids::RunId;
@@ -14,7 +14,7 @@ use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, data_dir::DataDir};
+use crate::{config::Config, data_dir::DataDir, http::limits::Addresses};
 
 /// How much memory answers may take that are kept, in bytes.
 const RENDERED_BYTES: u64 = 16 << 20;
@@ -52,6 +52,10 @@ pub struct Parts {
     pub entities: Entities,
     /// Models to ask.
     pub models: ModelRouter,
+    /// How often workspaces may ask.
+    pub rate_limits: Arc<dyn RateLimits>,
+    /// How often strangers may ask.
+    pub addresses: Addresses,
     /// Time, ids and chance.
     pub clock: Clock,
     /// Where everything is kept.
@@ -84,6 +88,8 @@ impl App {
             agent_steps: system.agent_steps.clone(),
             entities: system.entities.clone(),
             models: system.models.clone(),
+            rate_limits: Arc::clone(&system.rate_limits),
+            addresses: Addresses::new(&config),
             clock: system.shared.clock.clone(),
             store: Arc::clone(&system.shared.store),
             data,

@@ -3,6 +3,7 @@
 //! `config/default.toml` shows every key with its unit and reason; a test holds it against
 //! [`Config::default`].
 
+mod limits;
 mod models;
 mod repositories;
 
@@ -20,6 +21,7 @@ use figment::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    limits::Limits,
     models::{Breaker, Model, Models, OpenAi},
     repositories::RepositoriesConfig,
 };
@@ -32,6 +34,8 @@ pub struct Config {
     pub server: Server,
     /// Who may come in.
     pub auth: Auth,
+    /// How often strangers may ask.
+    pub limits: Limits,
     /// Where everything is kept.
     pub storage: Storage,
     /// When entities go to sleep.
@@ -248,6 +252,9 @@ pub enum ConfigError {
          set auth.dev_allow_public = true if you mean it"
     )]
     Open(SocketAddr),
+    /// A limit makes no sense.
+    #[error("limits.{0}")]
+    Limits(String),
     /// A token for repositories cannot be used.
     #[error("repositories.tokens is wrong: {0}")]
     Token(String),
@@ -301,6 +308,7 @@ impl Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         self.models.openai.validate()?;
+        self.limits.validate().map_err(ConfigError::Limits)?;
         let AuthMode::Dev = self.auth.mode;
         if self.server.listen.ip().is_loopback() || self.auth.dev_allow_public {
             return Ok(());

@@ -42,4 +42,6 @@ pub mod space {
     pub const AGENT_STEPS: u8 = 11;
     /// Workspace, entity → its line in the list.
     pub const ENTITIES: u8 = 12;
+    /// Workspace, day → how many requests were made.
+    pub const REQUESTS: u8 = 15;
 }

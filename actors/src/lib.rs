@@ -26,6 +26,7 @@ pub mod kit;
 pub mod metering;
 pub mod model_router;
 pub mod orchestrator;
+pub mod rate_limits;
 pub mod reason;
 pub mod repositories;
 pub mod runs;

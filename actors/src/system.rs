@@ -21,6 +21,7 @@ use crate::{
     },
     model_router::{self, ModelRouter, Surroundings, engine::Engine},
     orchestrator::Orchestrator,
+    rate_limits::{Here, RateLimits},
     repositories::{self, Remotes, Repositories},
     runs::{
         Reach, Runs,
@@ -96,6 +97,8 @@ pub struct System {
     pub entities: Kept,
     /// Models to ask.
     pub models: ModelRouter,
+    /// How often workspaces may ask.
+    pub rate_limits: Arc<dyn RateLimits>,
     /// Where commands are run.
     pub sandboxes: Sandboxes,
     /// What all entities share.
@@ -128,6 +131,7 @@ impl System {
         let workspaces = Workspaces::new(Arc::clone(&store), placement.clone(), clock.clone());
         let identity =
             Identity::new(Arc::clone(&store), placement.clone(), clock.clone(), tokens, workspaces.clone());
+        let rate_limits = Arc::new(Here::new(Arc::clone(&store), workspaces.clone(), clock.clone()));
         let kept = Kept::new(Arc::clone(&store), placement.clone(), blobs.clone(), clock.clone());
         let workflows = Workflows::new(Arc::clone(&store), placement, blobs.clone(), clock.clone());
         let contents = Contents::new(store, blobs);
@@ -169,6 +173,7 @@ impl System {
             agent_steps,
             entities: kept,
             models,
+            rate_limits,
             sandboxes,
             shared,
         };
@@ -191,6 +196,7 @@ impl System {
             tracing::warn!("some commands did not end in time");
         }
         self.models.stop();
+        self.rate_limits.close().await;
     }
 }
 

@@ -8,6 +8,7 @@ use cendriix_actors::caller;
 
 use super::{
     error::ApiError,
+    limits,
     table::{self, Access},
 };
 use crate::app::App;
@@ -33,6 +34,7 @@ impl FromRequestParts<App> for Caller {
         let role = app.workspaces.role(claims.workspace, claims.sub).await?.ok_or_else(|| {
             ApiError::unauthorized("the token is for a workspace that you do not belong to; log in again")
         })?;
+        limits::count(parts, app, claims.workspace).await?;
         let Access::Role(needs) = needed(parts)? else {
             return Err(ApiError::new(StatusCode::FORBIDDEN, "this route is not for members of workspaces"));
         };

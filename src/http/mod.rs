@@ -6,6 +6,7 @@ mod entities;
 pub mod error;
 pub mod extract;
 mod identity;
+pub mod limits;
 pub mod listener;
 mod model_router;
 mod operations;
@@ -45,6 +46,7 @@ pub fn router(app: App) -> Router {
     // One layer made of all: each layer of a router is boxed and copied for every request.
     let around = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(app.clone(), request::envelope))
+        .layer(middleware::from_fn_with_state(app.clone(), limits::counted))
         .layer(DefaultBodyLimit::max(app.config.server.body_bytes_max))
         .layer(CatchPanicLayer::custom(panicked));
     router.layer(around).with_state(app)

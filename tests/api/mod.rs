@@ -3,6 +3,7 @@
 mod agent_steps;
 mod entities;
 mod identity;
+mod limits;
 mod model_router;
 mod operations;
 mod orchestrator;

@@ -88,6 +88,21 @@ impl Workspaces {
         Ok(row.map(|row| decode::<Membership>("membership", &row)).transpose()?.map(|member| member.role))
     }
 
+    /// The plan of a workspace, read now.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or cannot be read.
+    pub async fn plan(&self, id: WorkspaceId) -> Result<Plan, Error> {
+        Ok(self.stored(id).await?.plan.into())
+    }
+
+    async fn stored(&self, id: WorkspaceId) -> Result<Stored, Error> {
+        let stored = self.store.load(Key { kind: kinds::WORKSPACE, id: id.0 }).await?;
+        let stored = stored.ok_or(Error::Missing { what: "workspace" })?;
+        Ok(decode("workspace", &stored.snapshot)?)
+    }
+
     /// What a new workspace with its owner takes to be saved.
     ///
     /// # Errors
@@ -143,11 +158,7 @@ impl Workspaces {
     ///
     /// When it is not there.
     pub async fn read(&self, id: WorkspaceId, role: Role) -> Result<Workspace, Error> {
-        let stored = self.store.load(Key { kind: kinds::WORKSPACE, id: id.0 }).await?;
-        let stored: Stored = match stored {
-            Some(stored) => decode("workspace", &stored.snapshot)?,
-            None => return Err(Error::Missing { what: "workspace" }),
-        };
+        let stored = self.stored(id).await?;
         Ok(Workspace {
             id,
             name: stored.name,
