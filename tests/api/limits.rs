@@ -34,7 +34,7 @@ async fn a_workspace_is_refused_beyond_its_plan_and_told_until_when() {
     assert_eq!(limits(&refused), ["60", "0"]);
     assert_eq!(refused.header("retry-after"), "1");
     let reset: u64 = refused.header("x-ratelimit-reset").parse().unwrap();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = cendriix_actors::kit::Clock::system().now().0 / 1_000;
     assert!((now..now + 65).contains(&reset), "{reset} at {now}");
     let body = refused.expect(429);
     assert_eq!(body["error"], "rate_limit_exceeded");
