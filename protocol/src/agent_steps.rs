@@ -60,9 +60,10 @@ pub struct CreateAgentStep {
     /// The run whose repository and budget it uses; it must not have ended.
     pub run_id: RunId,
     /// The name to show, 1 to 200 characters.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
     pub name: String,
     /// What is to be done, 1 byte to 256 KiB.
+    #[schema(min_length = 1, max_length = 262_144, pattern = r"\S")]
     pub prompt: String,
     /// What the model is told about its part, at most 64 KiB; the usual instructions when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

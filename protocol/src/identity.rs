@@ -32,6 +32,7 @@ pub struct Login {
     pub display_name: String,
     /// A picture of the person.
     #[serde(default)]
+    #[schema(max_length = 2_000, pattern = "^https://")]
     pub avatar_url: Option<String>,
 }
 

@@ -55,7 +55,7 @@ pub struct Complete {
     pub system_prompt: Option<String>,
     /// What the model must be able to do, such as `code`, `vision` or `json_schema`; at most 16 names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 16)]
+    #[schema(max_items = 16, value_type = Vec<Capability>)]
     pub required_capabilities: Vec<String>,
     /// What matters most; the configured order of models when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +65,12 @@ pub struct Complete {
     #[schema(value_type = Option<f64>, minimum = 0)]
     pub max_cost_usd: Option<MicroUsd>,
 }
+
+/// What a model can do, by its name in the catalogue.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(min_length = 1, max_length = 64)]
+pub struct Capability(pub String);
 
 /// What matters most when a model is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -153,7 +159,7 @@ pub struct Model {
 
 /// `GET /model-router/health`: the circuit breakers of all models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Health {
+pub struct ModelsHealth {
     /// One for each model of each endpoint.
     pub models: Vec<ModelHealth>,
 }

@@ -79,7 +79,7 @@ pub(super) fn code(status: StatusCode) -> &'static str {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Missing { .. } => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+            Error::Missing { .. } | Error::Unknown(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             Error::Forbidden { .. } => Self::new(StatusCode::FORBIDDEN, error.to_string()),
             Error::Invalid(field_errors) => {
                 let mut refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "some fields are wrong");

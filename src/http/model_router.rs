@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use cendriix_protocol::{
     error::ErrorBody,
-    model_router::{Complete, Completion, Health, Models},
+    model_router::{Complete, Completion, Models, ModelsHealth},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -23,10 +23,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         (status = 400, description = "The body is no JSON.", body = ErrorBody),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 403, description = "The caller's role is too low.", body = ErrorBody),
+        (status = 409, description = "It takes a language model, and none is configured.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 415, description = "The body is not sent as JSON.", body = ErrorBody),
         (status = 422, description = "Fields are wrong, or no model fits them.", body = ErrorBody),
-        (status = 503, description = "No model is configured, can do it or answers at the moment.",
+        (status = 503, description = "No model answers at the moment.",
             body = ErrorBody)))]
 async fn complete(
     State(app): State<App>,
@@ -48,8 +49,8 @@ async fn models(State(app): State<App>, caller: Caller) -> ApiResult<Json<Models
 /// Shows the circuit breaker of each model.
 #[utoipa::path(get, path = "/model-router/health", operation_id = "getModelHealth", tag = "model_router",
     responses(
-        (status = 200, description = "The breakers.", body = Health),
+        (status = 200, description = "The breakers.", body = ModelsHealth),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody)))]
-async fn health(State(app): State<App>, caller: Caller) -> ApiResult<Json<Health>> {
+async fn health(State(app): State<App>, caller: Caller) -> ApiResult<Json<ModelsHealth>> {
     Ok(Json(app.models.model_health(&caller)?))
 }

@@ -149,7 +149,7 @@ async fn without_any_answer_each_reason_is_told_and_the_key_never_is() {
 async fn without_a_model_the_answer_says_how_to_set_one() {
     let server = TestServer::start().await;
     let ada = server.login("ada").await;
-    let refused = ada.post("/v1/model-router/complete", prompt("hi")).await.expect(503);
+    let refused = ada.post("/v1/model-router/complete", prompt("hi")).await.expect(409);
     assert!(refused["message"].as_str().unwrap().contains("OPENAI_API_KEY"), "{refused}");
 }
 

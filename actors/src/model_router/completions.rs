@@ -117,7 +117,7 @@ fn told(entry: &Entry) -> Value {
 
 fn completion(asked: Asked) -> Result<Completion, Error> {
     if let Finish::NeedsModel(sentence) = asked.answer.finish {
-        return Err(Error::Unavailable(sentence));
+        return Err(Error::conflict(sentence));
     }
     Ok(asked.into())
 }
@@ -126,7 +126,7 @@ impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         let said = refused.to_string();
         match refused {
-            Refused::UnknownModel { .. } => Self::field("modelId", said),
+            Refused::UnknownModel { .. } => Self::Unknown(said),
             Refused::NoneFits(unfit) => {
                 let mut fields = FieldErrors::new();
                 for (model, why) in unfit {
@@ -140,7 +140,9 @@ impl From<Refused> for Error {
                 Self::Invalid(fields)
             }
             Refused::Wrong(_) => Self::field("prompt", said),
-            Refused::NoModels | Refused::Stopped(_) | Refused::Failed(_) => Self::Unavailable(said),
+            // Asking again does not help until somebody sets a model.
+            Refused::NoModels => Self::conflict(said),
+            Refused::Stopped(_) | Refused::Failed(_) => Self::Unavailable(said),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The router as clients see it.
 
 use cendriix_protocol::model_router::{
-    BreakerState, Completion, ErrorClass, FinishReason, Health, Model, ModelHealth, Models,
+    BreakerState, Completion, ErrorClass, FinishReason, Model, ModelHealth, Models, ModelsHealth,
 };
 
 use super::{
@@ -38,9 +38,9 @@ impl ModelRouter {
     /// # Errors
     ///
     /// When the caller may not.
-    pub fn model_health(&self, caller: &Caller) -> Result<Health, Error> {
+    pub fn model_health(&self, caller: &Caller) -> Result<ModelsHealth, Error> {
         caller.may()?;
-        Ok(Health { models: self.health().into_iter().map(ModelHealth::from).collect() })
+        Ok(ModelsHealth { models: self.health().into_iter().map(ModelHealth::from).collect() })
     }
 }
 

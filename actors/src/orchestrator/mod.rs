@@ -127,10 +127,7 @@ impl Orchestrator {
             None => Ok(()),
             Some(model) => {
                 let known: Vec<&str> = catalogue.entries().iter().map(|entry| entry.id.as_str()).collect();
-                Err(Error::field(
-                    "model",
-                    format!("there is no model {model:?}; there are {}", known.join(", ")),
-                ))
+                Err(Error::Unknown(format!("there is no model {model:?}; there are {}", known.join(", "))))
             }
         }
     }

@@ -447,6 +447,7 @@ pub struct RunsQuery {
     #[param(minimum = 1, maximum = 200)]
     pub limit: Option<u16>,
     /// The `nextCursor` of the page before.
+    #[param(pattern = "^[0-9a-f-]{36}$", format = Uuid)]
     pub cursor: Option<String>,
 }
 
