@@ -1,6 +1,6 @@
 //! What handlers reach: one handle per area.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::body::Bytes;
 use cendriix_actors::{
@@ -9,12 +9,15 @@ use cendriix_actors::{
     workflows::Workflows, workspaces::Workspaces,
 };
 use cendriix_persistence::store::SharedStore;
-use cendriix_protocol::ids::RunId;
+use cendriix_protocol::ids::{RunId, WorkspaceId};
 use quick_cache::{Weighter, sync::Cache};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, data_dir::DataDir, http::limits::Addresses};
+use crate::{
+    config::Config,
+    data_dir::DataDir,
+    http::{limits::Addresses, places::Places, tickets::Tickets},
+};
 
 /// How much memory answers may take that are kept, in bytes.
 const RENDERED_BYTES: u64 = 16 << 20;
@@ -66,19 +69,35 @@ pub struct Parts {
     pub config: Config,
     /// The operator's secret for `/control`.
     pub control_token: String,
-    /// Cancelled when the server begins to stop.
+    /// Cancelled when the server begins to stop; it goes on to answer for a while.
+    pub stopping: CancellationToken,
+    /// Cancelled when nothing further comes in.
     pub draining: CancellationToken,
-    /// One permit for each event stream.
-    pub streams: Arc<Semaphore>,
+    /// The connections of each address.
+    pub connections: Places<IpAddr>,
+    /// The event streams of each workspace.
+    pub streams: Places<WorkspaceId>,
+    /// Tickets for event streams that have not been used.
+    pub tickets: Tickets,
     /// Runs as they were answered lately, by their version.
     pub rendered: Cache<(RunId, u64), Bytes, Weight>,
-    /// The port that the server listens on.
-    pub port: u16,
+    /// The ports that the server listens on.
+    pub ports: Ports,
+}
+
+/// The ports that a server listens on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// The one for everybody.
+    pub public: u16,
+    /// The command line's own, on loopback and without TLS, where the other has TLS.
+    pub control: Option<u16>,
 }
 
 impl App {
     /// Puts together what handlers reach.
-    pub fn new(system: &System, config: Config, data: DataDir, control_token: String, port: u16) -> Self {
+    pub fn new(system: &System, config: Config, data: DataDir, control_token: String, ports: Ports) -> Self {
+        let server = &config.server;
         Self(Arc::new(Parts {
             identity: system.identity.clone(),
             workspaces: system.workspaces.clone(),
@@ -94,10 +113,13 @@ impl App {
             store: Arc::clone(&system.shared.store),
             data,
             control_token,
+            stopping: CancellationToken::new(),
             draining: CancellationToken::new(),
-            streams: Arc::new(Semaphore::new(config.server.streams_max)),
+            connections: Places::new(usize::MAX, server.connections_per_address_max),
+            streams: Places::new(server.streams_max, server.streams_per_workspace_max),
+            tickets: Tickets::new(),
             rendered: Cache::with_weighter(4096, RENDERED_BYTES, Weight),
-            port,
+            ports,
             config,
         }))
     }

@@ -6,6 +6,7 @@
 mod limits;
 mod models;
 mod repositories;
+mod server;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -24,6 +25,7 @@ pub use self::{
     limits::Limits,
     models::{Breaker, Model, Models, OpenAi},
     repositories::RepositoriesConfig,
+    server::{Server, Tls},
 };
 
 /// Everything that can be set.
@@ -50,41 +52,6 @@ pub struct Config {
     pub repositories: RepositoriesConfig,
     /// What is logged.
     pub log: Log,
-}
-
-/// Where and how requests come in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    /// The address and port to listen on; port 0 takes any free one.
-    pub listen: SocketAddr,
-    /// The most connections at a time; further ones wait.
-    pub connections_max: usize,
-    /// How long a client may take to send the headers of a request, from the connection's last answer on, in
-    /// milliseconds; an idle connection is closed after it.
-    pub header_timeout_ms: u64,
-    /// The largest body of a request, in bytes.
-    pub body_bytes_max: usize,
-    /// The largest body of a request that carries a workflow, in bytes.
-    pub workflow_bytes_max: usize,
-    /// The most event streams at a time.
-    pub streams_max: usize,
-    /// How long requests may take to end when the server stops, in milliseconds.
-    pub drain_ms: u64,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            connections_max: 16_384,
-            header_timeout_ms: 10_000,
-            body_bytes_max: 1 << 20,
-            workflow_bytes_max: 8 << 20,
-            streams_max: 10_000,
-            drain_ms: 25_000,
-        }
-    }
 }
 
 /// Who may come in.
@@ -258,6 +225,9 @@ pub enum ConfigError {
     /// A token for repositories cannot be used.
     #[error("repositories.tokens is wrong: {0}")]
     Token(String),
+    /// Something about how requests come in.
+    #[error("server.{0}")]
+    Server(String),
     /// An endpoint for models has no address that can be used.
     #[error("models.openai.base_url is wrong: {0}")]
     Endpoint(#[from] openai::Unusable),
@@ -309,6 +279,7 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         self.models.openai.validate()?;
         self.limits.validate().map_err(ConfigError::Limits)?;
+        self.server.validate().map_err(ConfigError::Server)?;
         let AuthMode::Dev = self.auth.mode;
         if self.server.listen.ip().is_loopback() || self.auth.dev_allow_public {
             return Ok(());

@@ -11,13 +11,20 @@ use cendriix_actors::{
     system::{self, Former},
 };
 use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    app::App,
-    config::{Config, SandboxMode},
+    app::{App, Ports},
+    config::{self, Config, SandboxMode},
     data_dir::{Control, DataDir},
-    http::{self, listener},
+    http::{
+        self,
+        listener::{
+            Door, Listener,
+            tls::{Certificate, TlsError},
+        },
+    },
 };
 
 /// A server that runs.
@@ -26,7 +33,9 @@ pub struct Server {
     addr: SocketAddr,
     app: App,
     system: System,
-    listener: JoinHandle<()>,
+    control: Option<SocketAddr>,
+    listener: Listener,
+    _certificate: Option<AbortOnDropHandle<()>>,
     store: Arc<RedbStore>,
 }
 
@@ -55,6 +64,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A supervisor did not start, or an endpoint for models is wrong.
     #[error("cannot start the actors: {0}")]
     Actors(#[from] system::StartError),
@@ -72,6 +84,19 @@ async fn close(mut store: Arc<RedbStore>) {
         looks.tick().await;
     }
     tracing::warn!("something still holds the store");
+}
+
+/// Listens on an address.
+async fn bound(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let refused = |source| StartError::Listen { addr, source };
+    let socket = TcpListener::bind(addr).await.map_err(refused)?;
+    let bound = socket.local_addr().map_err(refused)?;
+    Ok((socket, bound))
+}
+
+#[expect(clippy::disallowed_methods, reason = "it ends with the server that holds it")]
+fn followed(certificate: Arc<Certificate>, clock: Clock) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(certificate.follow(move || clock.now())))
 }
 
 impl Server {
@@ -100,7 +125,8 @@ impl Server {
         match server.announce(passing) {
             Ok(()) => {
                 let (addr, data) = (server.addr, server.app.data.path().display());
-                tracing::info!(%addr, %data, "listening");
+                let tls = server.app.config.server.tls.is_on();
+                tracing::info!(%addr, tls, %data, "listening");
                 server.say_how_commands_are_contained(mode);
                 Ok(server)
             }
@@ -143,7 +169,8 @@ impl Server {
 
     fn announce(&self, passing: bool) -> Result<(), StartError> {
         let data = &self.app.data;
-        let control = Control { passing, ..Control::new(self.addr, self.app.control_token.clone()) };
+        let address = self.control.unwrap_or(self.addr);
+        let control = Control { passing, ..Control::new(address, self.app.control_token.clone()) };
         let path = data.path().display().to_string();
         data.announce(&control).map_err(|source| StartError::Data { path, source })
     }
@@ -152,22 +179,26 @@ impl Server {
         let data = DataDir::at(&config.storage.data);
         let unusable = |source| StartError::Data { path: data.path().display().to_string(), source };
         data.create().map_err(unusable)?;
-        let wanted = config.server.listen;
-        let socket = TcpListener::bind(wanted).await;
-        let socket = socket.map_err(|source| StartError::Listen { addr: wanted, source })?;
-        let addr = socket.local_addr().map_err(|source| StartError::Listen { addr: wanted, source })?;
+        let clock = Clock::system();
+        let tls = &config.server.tls;
+        let certificate = if tls.is_on() { Some(Certificate::open(tls, clock.now())?) } else { None };
+        let (socket, addr) = bound(config.server.listen).await?;
+        // The certificate is made out to a name that the command line does not know, and it need not.
+        let control = match certificate {
+            Some(_) => Some(bound(([127, 0, 0, 1], 0).into()).await?),
+            None => None,
+        };
         let store = Arc::new(RedbStore::open(&data.store(), &config.storage.options())?);
         let helper = match &config.sandbox.helper {
             helper if helper.as_os_str().is_empty() => std::env::current_exe().map_err(unusable)?,
             helper => helper.clone(),
         };
         let local = Local::probe(helper).await;
-        let clock = Clock::system();
         let control_token = format!("{:032x}{:032x}", clock.random(), clock.random());
         let settings = Settings {
             store: store.clone(),
             blobs: Blobs::new(data.blobs()),
-            clock,
+            clock: clock.clone(),
             tokens: Tokens::open(&data.keys())?,
             rest: (&config.rest).into(),
             root: std::path::absolute(data.path()).map_err(unusable)?,
@@ -179,9 +210,14 @@ impl Server {
             former,
         };
         let system = System::start(settings).await?;
-        let app = App::new(&system, config, data, control_token, addr.port());
-        let listener = listener::start(socket, http::router(app.clone()), &app);
-        Ok(Self { addr, app, system, listener, store })
+        let ports = Ports { public: addr.port(), control: control.as_ref().map(|(_, addr)| addr.port()) };
+        let app = App::new(&system, config, data, control_token, ports);
+        let tls = certificate.as_ref().map(Certificate::config).transpose()?;
+        let (own, control) = control.unzip();
+        let doors = [Door::public(socket, tls, &app)].into_iter().chain(own.map(Door::control)).collect();
+        let listener = Listener::start(doors, &http::router(app.clone()), &app);
+        let certificate = certificate.map(|certificate| followed(certificate, clock));
+        Ok(Self { addr, app, system, control, listener, _certificate: certificate, store })
     }
 
     /// Where it listens.
@@ -203,14 +239,17 @@ impl Server {
         }
     }
 
-    /// Stops: no new requests, streams told, those under way get their time, entities put to sleep,
-    /// everything on disk.
+    /// Stops: says that it is not ready, lets nobody in, tells streams, gives requests their time, puts
+    /// entities to sleep, and has everything on disk.
     pub async fn stop(self) {
-        self.app.draining.cancel();
-        let patience = Duration::from_millis(self.app.config.server.drain_ms);
-        if tokio::time::timeout(patience, self.listener).await.is_err() {
-            tracing::warn!("some requests did not end in time");
+        let config = &self.app.config.server;
+        let (noticed, patience) = (config::Server::wait(config.unready_ms), config.drain_ms);
+        self.app.stopping.cancel();
+        if !noticed.is_zero() {
+            tokio::time::sleep(noticed).await;
         }
+        self.app.draining.cancel();
+        self.listener.stopped(config::Server::wait(patience)).await;
         self.system.stop().await;
         self.app.data.withdraw();
         self.system.shared.tasks.ended(Duration::from_secs(5)).await;

@@ -3,14 +3,17 @@
 
 mod api;
 mod cli;
+mod conventions;
 mod crash;
 mod disk;
 mod kit;
+mod listener;
 mod openapi;
 mod openness;
 mod remote;
 mod run;
 mod sandbox;
+mod streams;
 mod tidy;
 mod tidy_dependencies;
 mod tools;

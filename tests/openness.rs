@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::kit::{
-    Answer, TestClient, TestServer, chain, gated,
+    Answer, TestClient, TestServer, chain, gated, leaves,
     openai::{FakeOpenAi, Turn},
     text,
 };
@@ -81,6 +81,7 @@ impl World {
             "/v1/orchestrator/estimate" => json!({ "plan": { "steps": [{ "id": "a" }] } }),
             "/v1/agent/steps" => json!({ "runId": self.run, "name": "n", "prompt": "p" }),
             "/v1/workflows" => chain(1),
+            "/v1/auth/stream-tickets" => json!({ "path": format!("/v1/workflow-runs/{}/stream", self.run) }),
             "/v1/workspaces" => json!({ "name": "n" }),
             "/v1/workspaces/{workspaceId}/members" => json!({ "email": "x@example.com", "role": "viewer" }),
             "/control/backup" => json!({ "to": "/nowhere/at/all" }),
@@ -175,12 +176,7 @@ async fn a_member_who_left_is_out_at_once() {
     let world = World::new().await;
     let viewer = world.member(Role::Viewer).await;
     viewer.get("/v1/runs").await.expect(200);
-    let app = world.server.server.app();
     let user = text(&viewer.get("/v1/auth/me").await.expect(200)["id"]);
-    let id = |text: &str| text.parse::<uuid::Uuid>().unwrap();
-    let key = [id(&world.workspace).as_bytes().as_slice(), id(&user).as_bytes()].concat();
-    let row = cendriix_persistence::store::RowKey { space: cendriix_actors::kinds::space::MEMBERS, key };
-    let removed = cendriix_persistence::store::Row { key: row, value: None };
-    app.store.save(cendriix_persistence::store::Save { rows: vec![removed], ..Default::default() }).await;
+    leaves(&world.server, &world.workspace, &user).await;
     viewer.get("/v1/runs").await.expect(401);
 }

@@ -11,9 +11,6 @@ pub enum Error {
     /// It is not there, or not the caller's.
     #[error("this {what} does not exist")]
     Missing { what: &'static str },
-    /// What the request names is not there.
-    #[error("{0}")]
-    Unknown(String),
     /// The caller's role is too low.
     #[error("this needs role {} or higher; yours is {}", .needs.name(), .has.name())]
     Forbidden { needs: Role, has: Role },

@@ -27,5 +27,31 @@ pub struct ErrorBody {
     pub allowed_actions: Option<Vec<String>>,
 }
 
+/// The same refusal as RFC 9457 has it, for those who send `Accept: application/problem+json`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// What kind of problem it is: always `about:blank`, which means that `status` says it. `error` says more.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The name of the status.
+    #[schema(example = "Not Found")]
+    pub title: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// A sentence for people, as in `message`.
+    pub detail: String,
+    /// What every refusal has.
+    #[serde(flatten)]
+    pub refusal: ErrorBody,
+}
+
+impl Problem {
+    /// A refusal as a problem.
+    pub fn new(refusal: ErrorBody, status: u16, title: &str) -> Self {
+        let detail = refusal.message.clone();
+        Self { kind: "about:blank".to_owned(), title: title.to_owned(), status, detail, refusal }
+    }
+}
+
 /// Sentences about fields, by the path of the field.
 pub type FieldErrors = BTreeMap<String, Vec<String>>;

@@ -16,6 +16,7 @@ pub mod money;
 pub mod orchestrator;
 pub mod page;
 pub mod runs;
+pub mod tickets;
 pub mod time;
 pub mod workflows;
 pub mod workspaces;

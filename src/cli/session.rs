@@ -5,7 +5,7 @@ use std::time::Duration;
 use cendriix_persistence::{StoreError, redb::RedbStore};
 
 use super::{Failure, client::Client};
-use crate::{Config, Server, data_dir::DataDir, server::StartError};
+use crate::{Config, Server, config::Tls, data_dir::DataDir, server::StartError};
 
 /// How long a server may take to say that it is there.
 const HERE_WITHIN: Duration = Duration::from_secs(3);
@@ -116,6 +116,9 @@ pub(super) async fn store(config: &Config, data: &DataDir) -> Result<RedbStore, 
 async fn start(mut config: Config, purpose: Purpose) -> Result<Server, StartError> {
     config.server.listen = ([127, 0, 0, 1], 0).into();
     config.server.drain_ms = 2_000;
+    config.server.unready_ms = 0;
+    // It is this command's own, and out of reach for others.
+    config.server.tls = Tls::default();
     match purpose {
         Purpose::Ticket => Server::start_in_passing(config).await,
         Purpose::Command => Server::start_for_command(config).await,

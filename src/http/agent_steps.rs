@@ -128,7 +128,9 @@ struct StreamQuery {
         ("lastEventId" = Option<String>, Query, description = "The same, for clients that cannot send the \
             header."),
         ("follow" = Option<bool>, Query, description = "`false`: the stream ends once everything that has \
-            happened is told.")),
+            happened is told."),
+        ("ticket" = Option<String>, Query, description = "A ticket for this stream from POST \
+            /auth/stream-tickets, for browsers, which cannot send Authorization here.")),
     responses(
         (status = 200, description = "Server-sent events; `data` of each is an AgentStepEvent.",
             body = AgentStepEvent, content_type = "text/event-stream"),
@@ -145,7 +147,11 @@ async fn stream(
 ) -> ApiResult<Response> {
     let after = sse::last_event_id(&headers, query.0.last_event_id.as_deref());
     let following = app.agent_steps.follow(&caller, id, after).await?;
-    sse::of(&app, if query.0.follow == Some(false) { following.without_waiting() } else { following })
+    sse::of(
+        &app,
+        &caller,
+        if query.0.follow == Some(false) { following.without_waiting() } else { following },
+    )
 }
 
 /// Lists the agents' steps of a run, oldest first.

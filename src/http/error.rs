@@ -1,7 +1,6 @@
 //! Every way a request can fail, as the caller sees it. The only failure type that knows status codes.
 
 use axum::{
-    Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -11,7 +10,7 @@ use cendriix_protocol::error::{ErrorBody, FieldErrors};
 /// What a handler answers.
 pub type ApiResult<T> = Result<T, ApiError>;
 
-/// A refusal with its status. The request's id is put in by the outermost layer.
+/// A refusal with its status. The outermost layer puts the request's id in and writes it.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     status: StatusCode,
@@ -62,6 +61,7 @@ pub(super) fn code(status: StatusCode) -> &'static str {
         404 => "not_found",
         405 => "method_not_allowed",
         406 => "not_acceptable",
+        408 => "request_timeout",
         409 => "conflict",
         412 => "precondition_failed",
         413 => "payload_too_large",
@@ -69,6 +69,7 @@ pub(super) fn code(status: StatusCode) -> &'static str {
         422 => "validation_error",
         426 => "upgrade_required",
         429 => "rate_limit_exceeded",
+        431 => "headers_too_large",
         502 => "upstream_error",
         503 => "unavailable",
         _ if status.is_client_error() => "bad_request",
@@ -79,7 +80,7 @@ pub(super) fn code(status: StatusCode) -> &'static str {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Missing { .. } | Error::Unknown(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+            Error::Missing { .. } => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             Error::Forbidden { .. } => Self::new(StatusCode::FORBIDDEN, error.to_string()),
             Error::Invalid(field_errors) => {
                 let mut refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "some fields are wrong");
@@ -103,7 +104,7 @@ impl From<Error> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(&self.body)).into_response();
+        let mut response = self.status.into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -12,7 +12,7 @@ use cendriix_actors::{caller, idempotency::Claim};
 use cendriix_protocol::page;
 use serde::de::DeserializeOwned;
 
-use super::error::ApiError;
+use super::{error::ApiError, listener::body::TooSlow};
 use crate::app::App;
 
 /// The id in the path; a malformed one is a 404, as an unknown one is.
@@ -90,11 +90,19 @@ fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
 
 async fn read(request: Request, app: &App) -> Result<Bytes, ApiError> {
     Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
+        _ if is_too_slow(&rejection) => ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not come in time; send it without pauses",
+        ),
         StatusCode::PAYLOAD_TOO_LARGE => {
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
         }
         _ => ApiError::bad_request("the body could not be read"),
     })
+}
+
+fn is_too_slow(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<TooSlow>)
 }
 
 /// Unparsable JSON is a 400; well-formed JSON with a wrong field a 422 that names its path.

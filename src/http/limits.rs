@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -35,10 +35,6 @@ const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 const UNLIMITED: u32 = i32::MAX as u32;
 /// The seconds until `X-RateLimit-Reset` where there is no limit.
 const MINUTE: u64 = 60;
-
-/// Who a connection is with.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
 
 /// What was said of the request's limits, for the headers of its answer.
 #[derive(Clone, Debug, Default)]
@@ -68,9 +64,8 @@ impl Addresses {
     }
 
     /// The client's address; in IPv6 the first of its /64, which is all its own.
-    fn of(&self, peer: Option<Peer>, headers: &HeaderMap) -> IpAddr {
-        let mut address =
-            peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| peer.ip().to_canonical());
+    fn of(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> IpAddr {
+        let mut address = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let told = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
         let told: Vec<&str> = told.flat_map(|value| value.split(',')).map(str::trim).collect();
         for hop in told.into_iter().rev() {
@@ -107,7 +102,7 @@ pub(super) async fn counted(State(app): State<App>, mut request: Request, next: 
     }
     let access = table::access(request.method(), path);
     let is_login = path == LOGIN;
-    let peer = request.extensions().get::<Peer>().copied();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
     let address = app.addresses.of(peer, request.headers());
     let said = Said::default();
     if access == Some(Access::Public) {
@@ -200,7 +195,7 @@ mod tests {
         let headers = forwarded
             .iter()
             .map(|hop| (HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static(hop)));
-        let peer = Peer(SocketAddr::new(peer.parse().unwrap(), 1));
+        let peer = SocketAddr::new(peer.parse().unwrap(), 1);
         addresses(proxies).of(Some(peer), &headers.collect()).to_string()
     }
 

@@ -1,20 +1,24 @@
 //! The router: one line per area, in the order of the API reference.
 
 mod agent_steps;
+mod around;
 pub mod caller;
 mod entities;
 pub mod error;
 pub mod extract;
+mod guard;
 mod identity;
 pub mod limits;
 pub mod listener;
 mod model_router;
 mod operations;
 mod orchestrator;
+pub mod places;
 mod request;
 mod runs;
 mod sse;
 pub mod table;
+pub mod tickets;
 mod workflows;
 mod workspaces;
 
@@ -25,11 +29,15 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
-use tower::ServiceBuilder;
+use cendriix_protocol::error::Problem;
+use tower::{ServiceBuilder, util::option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    Modify, OpenApi, PartialSchema as _, ToSchema as _,
+    openapi::{
+        Content, Ref, RefOr,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 use utoipa_axum::router::OpenApiRouter;
 
@@ -46,7 +54,10 @@ pub fn router(app: App) -> Router {
     // One layer made of all: each layer of a router is boxed and copied for every request.
     let around = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(app.clone(), request::envelope))
+        .layer(option_layer(around::cors(&app.config.server)))
         .layer(middleware::from_fn_with_state(app.clone(), limits::counted))
+        .layer(around::compression())
+        .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
         .layer(DefaultBodyLimit::max(app.config.server.body_bytes_max))
         .layer(CatchPanicLayer::custom(panicked));
     router.layer(around).with_state(app)
@@ -55,6 +66,7 @@ pub fn router(app: App) -> Router {
 fn areas(limits: &Server) -> OpenApiRouter<App> {
     let v1 = OpenApiRouter::new()
         .merge(identity::routes())
+        .merge(tickets::routes())
         .merge(workspaces::routes())
         .merge(runs::routes())
         .merge(orchestrator::routes())
@@ -70,7 +82,9 @@ fn areas(limits: &Server) -> OpenApiRouter<App> {
 
 /// The OpenAPI document of all routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    areas(&Server::default()).split_for_parts().1
+    let (_, mut document) = areas(&Server::default()).split_for_parts();
+    say_that_refusals_come_as_problems_too(&mut document);
+    document
 }
 
 #[derive(OpenApi)]
@@ -89,6 +103,22 @@ impl Modify for Bearer {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Says of every refusal that it also comes as RFC 9457 has it.
+fn say_that_refusals_come_as_problems_too(document: &mut utoipa::openapi::OpenApi) {
+    let (name, schema) = (Problem::name().into_owned(), Problem::schema());
+    document.components.get_or_insert_default().schemas.insert(name.clone(), schema);
+    let operations = document.paths.paths.values_mut().flat_map(|item| {
+        let own = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        own.into_iter().flatten()
+    });
+    for (status, response) in operations.flat_map(|operation| operation.responses.responses.iter_mut()) {
+        if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response) {
+            let problem = RefOr::T(Content::new(Some(Ref::from_schema_name(&name))));
+            response.content.insert("application/problem+json".to_owned(), problem);
+        }
     }
 }
 

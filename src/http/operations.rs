@@ -47,7 +47,7 @@ async fn healthz() -> Json<Health> {
         (status = 503, description = "It is not.", body = ErrorBody)))]
 async fn readyz(State(app): State<App>) -> ApiResult<Json<Health>> {
     let unready = |said| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, said);
-    if app.draining.is_cancelled() {
+    if app.stopping.is_cancelled() {
         return Err(unready("the server is stopping"));
     }
     if *app.store.dead().borrow() {

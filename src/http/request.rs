@@ -1,59 +1,96 @@
-//! What happens to every request: an id, a span, the envelope around errors, and the guard of `dev` mode.
+//! What happens to every request: an id, a span, one shape for refusals, and headers that keep answers safe.
 
 use axum::{
-    Json,
+    body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, uri::Authority},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::{IntoResponse as _, Response},
 };
+use cendriix_protocol::error::Problem;
 use tracing::Instrument as _;
 
-use super::error::ApiError;
+use super::{
+    error::ApiError,
+    table::{self, Access, Route},
+};
 use crate::app::App;
 
-const REQUEST_ID: &str = "x-request-id";
+/// The header with the id of a request, in both directions.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The type of a refusal as RFC 9457 has it.
+const PROBLEM: &str = "application/problem+json";
 
-/// Gives the request an id and its errors their envelope; what web pages of others ask gets no further.
+/// Gives the request an id, its refusals their shape, and its answer the headers that every answer has.
 pub(super) async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_plain(id));
+    let headers = request.headers();
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_plain(id));
     let id = given.map_or_else(|| app.clock.id().to_string(), str::to_owned);
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let span = tracing::debug_span!("request", request.id = %id, method = %request.method(), route);
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let route = table::find(request.method(), path);
+    let wants_problem = accepts_problem(headers);
+    let span = tracing::debug_span!("request", request.id = %id, method = %request.method(), route = path);
     let began = app.clock.now();
-    let response = match foreign(&app, request.headers(), request.uri().authority()) {
-        Some(refusal) => refusal.into_response(),
+    let response = match methods(&app, &request, path) {
+        Some(answer) => answer,
         None => next.run(request).instrument(span.clone()).await,
     };
-    let mut response = enveloped(response, &id);
+    let mut response = shaped(response, &id, wants_problem);
     let status = response.status().as_u16();
     let duration_ms = app.clock.now().since(began).as_millis();
     tracing::debug!(parent: &span, status, duration_ms, "answered");
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    response
+    guarded(response, route)
 }
 
 fn is_plain(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// Puts the id into our own errors, and whatever else refused the request into our envelope.
-fn enveloped(mut response: Response, id: &str) -> Response {
+fn accepts_problem(headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepts.flat_map(|value| value.split(',')).any(|kind| {
+        let mut parts = kind.split(';').map(str::trim);
+        parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(PROBLEM))
+            && !parts.any(|part| part == "q=0")
+    })
+}
+
+/// Answers `OPTIONS` with the methods of the path; a page's preflight is left to the rules for other origins
+/// where there are any.
+fn methods(app: &App, request: &Request, path: &str) -> Option<Response> {
+    let asks = request.method() == Method::OPTIONS && !path.is_empty();
+    let is_preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if !asks || (is_preflight && !app.config.server.cors_origins.is_empty()) {
+        return None;
+    }
+    Some((StatusCode::NO_CONTENT, [(header::ALLOW, table::methods(path))]).into_response())
+}
+
+/// Puts refusals, ours and whatever else refused the request, into one shape with the id. The only place that
+/// writes them.
+fn shaped(response: Response, id: &str, wants_problem: bool) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
-    let ours = response.extensions_mut().remove::<ApiError>();
-    let error = ours.unwrap_or_else(|| ApiError::new(status, said(status)));
-    let mut answer = (status, Json(error.body(id))).into_response();
-    for name in [header::ALLOW, header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
-        if let Some(value) = response.headers().get(&name) {
-            answer.headers_mut().insert(name, value.clone());
-        }
+    let (mut parts, _) = response.into_parts();
+    let error = parts.extensions.remove::<ApiError>().unwrap_or_else(|| ApiError::new(status, said(status)));
+    let body = error.body(id);
+    let (kind, written) = if wants_problem {
+        let title = status.canonical_reason().unwrap_or("Error");
+        (PROBLEM, serde_json::to_vec(&Problem::new(body, status.as_u16(), title)))
+    } else {
+        ("application/json", serde_json::to_vec(&body))
+    };
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    for former in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::TRANSFER_ENCODING] {
+        parts.headers.remove(former);
     }
-    answer
+    // Types of the protocol have no maps but those with string keys, so they can always be written.
+    Response::from_parts(parts, Body::from(written.unwrap_or_default()))
 }
 
 fn said(status: StatusCode) -> &'static str {
@@ -66,31 +103,40 @@ fn said(status: StatusCode) -> &'static str {
     }
 }
 
-/// Keeps web pages out of a server that believes its clients: the host must be ours, and so must a page's
-/// origin.
-fn foreign(app: &App, headers: &HeaderMap, authority: Option<&Authority>) -> Option<ApiError> {
-    if app.config.auth.dev_allow_public {
-        return None;
+/// Keeps an answer from being taken for something else, and what is not everybody's from being kept.
+fn guarded(mut response: Response, route: Option<&Route>) -> Response {
+    let is_refusal = !response.status().is_success();
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let is_page =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if !is_page {
+        let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(nothing);
     }
-    let refused = |said: String| Some(ApiError::new(StatusCode::FORBIDDEN, said));
-    let host =
-        headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(authority.map(Authority::as_str));
-    if !host.is_some_and(|host| is_ours(host, app.port)) {
-        let port = app.port;
-        return refused(format!(
-            "in dev mode the server answers to localhost:{port}, 127.0.0.1:{port} and [::1]:{port} only"
-        ));
+    let is_public = route.is_some_and(|route| route.access == Access::Public);
+    if is_refusal || !is_public {
+        // Whoever asked may keep what has a version, and asks each time whether it is still that one.
+        let versioned = headers.contains_key(header::ETAG) && !is_refusal;
+        let keeping = HeaderValue::from_static(if versioned { "private, no-cache" } else { "no-store" });
+        headers.entry(header::CACHE_CONTROL).or_insert(keeping);
     }
-    let origin = headers.get(header::ORIGIN)?.to_str().unwrap_or_default();
-    let ours = origin.strip_prefix("http://").is_some_and(|host| is_ours(host, app.port));
-    if ours { None } else { refused("in dev mode no other web page may use the server".to_owned()) }
+    response
 }
 
-fn is_ours(host: &str, port: u16) -> bool {
-    let Some((name, given)) = host.rsplit_once(':') else { return port == 80 && is_local(host) };
-    given.parse() == Ok(port) && is_local(name)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn is_local(name: &str) -> bool {
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+    #[test]
+    fn a_problem_is_written_to_those_who_name_it() {
+        let asks = |accept: &'static str| {
+            accepts_problem(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]))
+        };
+        assert!(asks("application/problem+json"));
+        assert!(asks("application/json, Application/Problem+JSON;q=0.9"));
+        assert!(!asks("application/problem+json;q=0, application/json"));
+        assert!(!asks("*/*"));
+        assert!(!accepts_problem(&HeaderMap::new()));
+    }
 }

@@ -10,13 +10,16 @@ use axum::{
     },
 };
 use cendriix_actors::{Error, agent_steps, runs};
-use cendriix_protocol::{agent_steps::AgentStepEvent, runs::RunEvent};
+use cendriix_protocol::{agent_steps::AgentStepEvent, ids::WorkspaceId, runs::RunEvent};
 use futures::{Stream, StreamExt as _, stream};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use super::error::ApiError;
+use super::{
+    caller::Caller,
+    error::ApiError,
+    places::{Full, Place},
+};
 use crate::app::App;
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -86,14 +89,15 @@ impl Following for agent_steps::Following {
 /// # Errors
 ///
 /// When too many streams are open already.
-pub(super) fn of(app: &App, following: impl Following) -> Result<Response, ApiError> {
-    let Ok(permit) = std::sync::Arc::clone(&app.streams).try_acquire_owned() else {
-        return Err(ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many event streams are open; try again",
-        ));
-    };
-    let events = events(following, app.draining.clone(), permit);
+pub(super) fn of(app: &App, caller: &Caller, following: impl Following) -> Result<Response, ApiError> {
+    let place = app.streams.take(caller.workspace).map_err(|full| {
+        let said = match full {
+            Full::All => "too many event streams are open; try again",
+            Full::Each => "your workspace has too many event streams open; close one, or follow with GET",
+        };
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, said)
+    })?;
+    let events = events(following, app.draining.clone(), place);
     let retry = stream::once(async { Ok(Event::default().retry(RETRY)) });
     let body =
         Sse::new(retry.chain(events)).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("heartbeat"));
@@ -107,15 +111,15 @@ pub(super) fn of(app: &App, following: impl Following) -> Result<Response, ApiEr
 struct Open<F> {
     following: F,
     draining: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    _place: Place<WorkspaceId>,
 }
 
 fn events<F: Following>(
     following: F,
     draining: CancellationToken,
-    permit: OwnedSemaphorePermit,
+    place: Place<WorkspaceId>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let open = Open { following, draining, _permit: permit };
+    let open = Open { following, draining, _place: place };
     let pages = stream::unfold(Some(open), |open: Option<Open<F>>| async {
         let mut open = open?;
         let next = tokio::select! {

@@ -218,6 +218,16 @@ pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
 }
 
+/// Takes a member out of a workspace, behind the server's back.
+pub(crate) async fn leaves(server: &TestServer, workspace: &str, user: &str) {
+    let id = |text: &str| text.parse::<uuid::Uuid>().unwrap();
+    let key = [id(workspace).as_bytes().as_slice(), id(user).as_bytes()].concat();
+    let row = cendriix_persistence::store::RowKey { space: cendriix_actors::kinds::space::MEMBERS, key };
+    let removed = cendriix_persistence::store::Row { key: row, value: None };
+    let save = cendriix_persistence::store::Save { rows: vec![removed], ..Default::default() };
+    server.server.app().store.save(save).await;
+}
+
 /// Runs git in a folder and gives what it prints.
 pub(crate) fn git(folder: impl AsRef<Path>, arguments: &[&str]) -> String {
     let output = Command::new("git")

@@ -109,9 +109,19 @@ impl Process {
     }
 
     /// SIGTERM; gives how it ended.
-    pub(crate) async fn terminate(mut self) -> std::process::ExitStatus {
+    pub(crate) async fn terminate(self) -> std::process::ExitStatus {
+        self.tell_to_stop();
+        self.ended().await
+    }
+
+    /// SIGTERM.
+    pub(crate) fn tell_to_stop(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended; gives how.
+    pub(crate) async fn ended(mut self) -> std::process::ExitStatus {
         tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
     }
 }

@@ -13,18 +13,22 @@ const STATE_SEEN: [(&str, &str, &str); 1] =
     [("actors/src/workflows/mod.rs", "runs", "a workflow is compiled to the plan that a run starts with")];
 
 /// Files of `src/http` that serve every area and are none themselves.
-const INFRASTRUCTURE: [&str; 11] = [
+const INFRASTRUCTURE: [&str; 15] = [
+    "around",
     "caller",
     "error",
     "extract",
+    "guard",
     "limits",
     "listener",
     "mod",
     "operations",
     "page",
+    "places",
     "request",
     "sse",
     "table",
+    "tickets",
 ];
 
 /// Where each area of `src/http` has a file or a folder of its name.

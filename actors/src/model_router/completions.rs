@@ -126,7 +126,7 @@ impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         let said = refused.to_string();
         match refused {
-            Refused::UnknownModel { .. } => Self::Unknown(said),
+            Refused::UnknownModel { .. } => Self::field("modelId", said),
             Refused::NoneFits(unfit) => {
                 let mut fields = FieldErrors::new();
                 for (model, why) in unfit {

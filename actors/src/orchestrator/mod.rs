@@ -127,7 +127,8 @@ impl Orchestrator {
             None => Ok(()),
             Some(model) => {
                 let known: Vec<&str> = catalogue.entries().iter().map(|entry| entry.id.as_str()).collect();
-                Err(Error::Unknown(format!("there is no model {model:?}; there are {}", known.join(", "))))
+                let said = format!("there is no model {model:?}; there are {}", known.join(", "));
+                Err(Error::field("model", said))
             }
         }
     }
