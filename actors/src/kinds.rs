@@ -43,5 +43,5 @@ pub mod space {
     /// Workspace, entity → its line in the list.
     pub const ENTITIES: u8 = 12;
     /// Workspace, day → how many requests were made.
-    pub const REQUESTS: u8 = 15;
+    pub const REQUESTS: u8 = 16;
 }
