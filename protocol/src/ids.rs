@@ -86,6 +86,8 @@ ids! {
     AgentStepId,
     /// A skill, plugin, playbook, policy or guardrail.
     EntityId,
+    /// An API key.
+    ApiKeyId,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The router: one line per area, in the order of the API reference.
 
 mod agent_steps;
+mod api_keys;
 pub mod caller;
 mod entities;
 pub mod error;
@@ -28,7 +29,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::router::OpenApiRouter;
 
@@ -54,6 +55,7 @@ fn areas(limits: &Server) -> OpenApiRouter<App> {
     let v1 = OpenApiRouter::new()
         .merge(identity::routes())
         .merge(workspaces::routes())
+        .merge(api_keys::routes())
         .merge(runs::routes())
         .merge(orchestrator::routes())
         .merge(agent_steps::routes())
@@ -75,18 +77,23 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 #[openapi(
     info(title = "cendriix", description = "The control plane for AI agents: a ticket becomes a governed, \
         durable, observable run."),
-    security(("bearer" = [])),
-    modifiers(&Bearer)
+    security(("bearer" = []), ("apiKey" = [])),
+    modifiers(&Schemes)
 )]
 struct Document;
 
-struct Bearer;
+struct Schemes;
 
-impl Modify for Bearer {
+impl Modify for Schemes {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("A token of a log-in, or an API key where `X-API-Key` is listed beside it."));
+        let key = ApiKeyValue::with_description("X-API-Key", "An API key: `ak_…`.");
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        components.add_security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)));
     }
 }
 
