@@ -294,3 +294,22 @@ async fn a_member_who_left_is_out_at_once() {
     viewer.delete(&path).await.expect(204);
     viewer.get("/v1/runs").await.expect(401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_tells_nothing_more_to_whoever_is_out() {
+    let world = World::new().await;
+    let viewer = world.member(Role::Viewer).await;
+    let (program, key) = world.with_key(&world.owner, json!({ "name": "k" })).await;
+    let path = format!("/v1/workflow-runs/{}/stream", world.run);
+    let open = async |client: &TestClient| client.request(Method::GET, &path).send().await.unwrap();
+    let (out, revoked, still) = (open(&viewer).await, open(&program).await, open(&world.owner).await);
+    let user = text(&viewer.get("/v1/auth/me").await.expect(200)["id"]);
+    world.owner.delete(&format!("/v1/workspaces/{}/members/{user}", world.workspace)).await.expect(204);
+    world.owner.delete(&format!("/v1/api-keys/{key}")).await.expect(204);
+    world.owner.post(&format!("/v1/runs/{}/cancel", world.run), json!({})).await.expect(200);
+    assert!(still.text().await.unwrap().contains("RUN_COMPLETED"));
+    for stream in [out, revoked] {
+        let told = stream.text().await.unwrap();
+        assert!(!told.contains("RUN_COMPLETED"), "{told}");
+    }
+}

@@ -61,7 +61,7 @@ pub(super) async fn run(command: Command, session: &Session, json: bool) -> Done
             }
             let key = &created.api_key;
             output::note(&format!(
-                "Keep it now, it is not shown again. It may do what a {} may{}. Revoke it with `{}`.",
+                "Keep it now, it is not shown again. Its role is {}{}. Revoke it with `{}`.",
                 key.role.name(),
                 key.expires_at.map(|end| format!(", until {end}")).unwrap_or_default(),
                 output::command(&format!("api-keys revoke {}", key.id)),

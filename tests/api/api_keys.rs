@@ -238,3 +238,13 @@ async fn the_audit_log_tells_keys_and_what_is_done_with_them() {
     assert_eq!(actor("run.created"), format!("{}/api_key:{id}", actor("api_key.created")));
     assert!(!serde_json::to_string(&entries).unwrap().contains(&program.token.unwrap()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_keys_that_are_created_at_once_are_all_there() {
+    let server = TestServer::start().await;
+    let ada = server.login("ada").await;
+    let made = (0..40).map(|number| created(&ada, json!({ "name": format!("k{number}") })));
+    let made = futures::future::join_all(made).await;
+    let listed = ada.get("/v1/api-keys?limit=200").await.expect(200);
+    assert_eq!(listed["apiKeys"].as_array().unwrap().len(), made.len());
+}

@@ -248,7 +248,10 @@ async fn a_workspace_is_deleted_once_its_runs_are_at_an_end() {
     let path = format!("/v1/workspaces/{id}");
     bob.delete(&path).await.expect(403);
     let refused = inside.delete(&path).await.expect(409);
-    assert_eq!(refused["message"], "1 run is not at an end; cancel them or let them end, then delete");
+    assert_eq!(
+        refused["message"],
+        "1 run is not at an end; cancel it or let it end, then delete the workspace"
+    );
     inside.post(&format!("/v1/runs/{run}/cancel"), json!({})).await.expect(200);
     inside.delete(&path).await.expect(204);
     for client in [&inside, &bob, &server.stranger().with_token(&key)] {

@@ -261,6 +261,22 @@ fn drafted(caller: &Caller, new: &CreateApiKey, now: Timestamp) -> Result<(Line,
     Ok((line, raw))
 }
 
+/// Whether a key is neither revoked nor expired.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub(crate) async fn is_good(
+    store: &SharedStore,
+    workspace: WorkspaceId,
+    key: ApiKeyId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let Some(row) = store.row(&line_key(workspace, key)).await? else { return Ok(false) };
+    let line: Line = decode("API key's line", &row)?;
+    Ok(line.expires_at.is_none_or(|end| now < end))
+}
+
 /// How many keys of a workspace there are, and the rows that end them: all, or those that somebody created.
 ///
 /// # Errors

@@ -8,6 +8,7 @@
 mod invitations;
 mod members;
 pub mod rules;
+mod standing;
 mod stored;
 
 use std::{future::Future, sync::Arc};
@@ -18,15 +19,16 @@ use cendriix_persistence::{
     store::{Guard, Key, Outcome, Save, Scan, SharedStore},
 };
 use cendriix_protocol::{
-    ids::{UserId, WorkspaceId},
+    ids::{UserId, WorkspaceId, shard_of},
     workspaces::{ChangeWorkspace, Plan, Role, Workspace},
 };
 use serde_json::json;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
-pub(crate) use self::stored::record;
 pub use self::stored::{Invitation, Membership, Stored, StoredPlan};
 use self::stored::{joined, left, member_key, pair, uninvited};
+pub(crate) use self::{standing::Standing, stored::record};
 use crate::{
     Error, api_keys, audit,
     caller::Caller,
@@ -42,8 +44,10 @@ use crate::{
 const MEMBERS_MAX: usize = 10_000;
 /// The most workspaces of a person that are listed.
 const WORKSPACES_MAX: usize = 1_000;
-/// How often a change is tried that crosses with others.
+/// How often a change is tried that crosses with those of other nodes.
 const TRIES_MAX: u32 = 16;
+/// How many workspaces can be changed at once on this node.
+const TURNS: usize = 64;
 /// How many runs are counted that keep a workspace from being deleted.
 const UNFINISHED_MAX: usize = 1_000;
 
@@ -53,6 +57,8 @@ pub struct Workspaces {
     store: SharedStore,
     placement: Arc<dyn Placement>,
     clock: Clock,
+    /// Changes of a workspace wait for each other here, so that they cross with those of other nodes only.
+    turns: Arc<[Mutex<()>]>,
 }
 
 /// A workspace as it was read to be changed.
@@ -76,7 +82,8 @@ impl Current {
 impl Workspaces {
     /// The workspaces kept in `store`.
     pub fn new(store: SharedStore, placement: Arc<dyn Placement>, clock: Clock) -> Self {
-        Self { store, placement, clock }
+        let turns = (0..TURNS).map(|_| Mutex::default()).collect();
+        Self { store, placement, clock, turns }
     }
 
     /// A user's role in a workspace, read now; `None` when they do not belong to it.
@@ -194,6 +201,10 @@ impl Workspaces {
     where
         F: Future<Output = Result<(Option<Save>, T), Error>> + Send,
     {
+        let _turn = match self.turns.get(usize::from(shard_of(id.0)) % TURNS) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
         for _ in 0..TRIES_MAX {
             let (save, answer) = attempt(self.current(id).await?).await?;
             let Some(save) = save else { return Ok(answer) };
@@ -360,7 +371,10 @@ impl Workspaces {
         })
         .await?;
         // What was begun between the look at the runs and the save; no more can be.
-        runs.cancel_all(id, UNFINISHED_MAX).await
+        if let Err(error) = runs.cancel_all(id, UNFINISHED_MAX).await {
+            tracing::warn!(workspace.id = %id, %error, "a run of a deleted workspace may go on to its end");
+        }
+        Ok(())
     }
 
     /// A personal workspace stays while somebody has no other.
@@ -404,10 +418,11 @@ fn at_rest(unfinished: usize) -> Result<(), Error> {
         return Ok(());
     }
     let or_more = if unfinished == UNFINISHED_MAX { " or more" } else { "" };
-    let runs = if unfinished == 1 { "run is" } else { "runs are" };
-    let said =
-        format!("{unfinished}{or_more} {runs} not at an end; cancel them or let them end, then delete");
-    Err(Error::conflict(said))
+    let (runs, them) = if unfinished == 1 { ("run is", "it") } else { ("runs are", "them") };
+    Err(Error::conflict(format!(
+        "{unfinished}{or_more} {runs} not at an end; cancel {them} or let {them} end, then delete the \
+            workspace"
+    )))
 }
 
 fn shown(id: WorkspaceId, stored: Stored, role: Role) -> Workspace {
