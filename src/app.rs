@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::body::Bytes;
 use cendriix_actors::{
-    System, agent_steps::AgentSteps, entities::Entities, identity::Identity, kit::Clock,
+    System, agent_steps::AgentSteps, api_keys::ApiKeys, entities::Entities, identity::Identity, kit::Clock,
     model_router::ModelRouter, orchestrator::Orchestrator, rate_limits::RateLimits, runs::Runs,
     workflows::Workflows, workspaces::Workspaces,
 };
@@ -43,6 +43,8 @@ pub struct Parts {
     pub identity: Identity,
     /// Tenants and members.
     pub workspaces: Workspaces,
+    /// Secrets of programs.
+    pub api_keys: ApiKeys,
     /// Graphs to run.
     pub workflows: Workflows,
     /// Runs of them.
@@ -101,6 +103,7 @@ impl App {
         Self(Arc::new(Parts {
             identity: system.identity.clone(),
             workspaces: system.workspaces.clone(),
+            api_keys: system.api_keys.clone(),
             workflows: system.workflows.clone(),
             runs: system.runs.clone(),
             orchestrator: system.orchestrator.clone(),

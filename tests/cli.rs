@@ -126,6 +126,39 @@ async fn a_server_that_is_told_to_stop_ends_well_and_withdraws() {
     assert!(printed(&data, &["verify"]).contains("all sound"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_key_is_created_used_listed_and_revoked() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let server = Process::serve(&data).await;
+    let created = run(&data, &["api-keys", "create", "ci", "--role", "viewer", "--days", "90"]);
+    let (key, said) =
+        (String::from_utf8(created.stdout).unwrap(), String::from_utf8(created.stderr).unwrap());
+    let key = key.strip_suffix('\n').unwrap();
+    assert!(
+        key.starts_with("ak_") && !key.contains(char::is_whitespace),
+        "only the key goes to stdout: {key}"
+    );
+    assert!(said.contains("not shown again") && said.contains("api-keys revoke"), "{said}");
+    // A named server, with the key in the environment.
+    let with_key = |arguments: &[&str]| {
+        let mut command = cendriix(&home.path().join("nothing"));
+        command.args(["--server", &server.url]).args(arguments).env("CENDRIIX_TOKEN", key);
+        command.output().unwrap()
+    };
+    assert!(with_key(&["runs", "list"]).status.success());
+    let workflow = file(&home, &chain(1));
+    assert_eq!(with_key(&["workflows", "create", &workflow]).status.code(), Some(3), "it is a viewer's");
+    assert_eq!(with_key(&["api-keys", "create", "another"]).status.code(), Some(3));
+    let listed = printed(&data, &["api-keys", "list"]);
+    assert!(listed.contains(&key[..19]) && listed.contains("viewer") && listed.ends_with("ci\n"), "{listed}");
+    let id = text(&json(&data, &["api-keys", "list"])["apiKeys"][0]["id"]);
+    printed(&data, &["api-keys", "revoke", &id]);
+    assert_eq!(with_key(&["runs", "list"]).status.code(), Some(3));
+    assert_eq!(run(&data, &["api-keys", "revoke", &id]).status.code(), Some(4));
+    assert_eq!(run(&data, &["api-keys", "create", "x", "--role", "king"]).status.code(), Some(2));
+}
+
 #[test]
 fn the_openapi_document_is_printed() {
     let home = tempfile::tempdir().unwrap();

@@ -32,6 +32,14 @@ fn the_committed_document_is_current() {
 }
 
 #[test]
+fn the_committed_table_of_roles_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/roles.md");
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    let current = cendriix::http::table::matrix();
+    assert!(committed == current, "docs/roles.md is not current: cargo run -- routes > docs/roles.md");
+}
+
+#[test]
 fn the_document_has_exactly_the_routes_of_the_table() {
     let document = document();
     let documented: BTreeSet<String> = operations(&document).into_iter().map(|(name, _)| name).collect();
@@ -54,6 +62,9 @@ fn every_operation_has_an_id_a_tag_descriptions_and_its_security() {
         for (status, response) in operation["responses"].as_object().unwrap() {
             assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{name} {status}");
         }
+        let listed = operation["security"].as_array();
+        let alone = listed.is_some_and(|schemes| schemes == &[serde_json::json!({ "bearer": [] })]);
+        assert_eq!(alone, !route.access.takes_keys(), "{name}: whether it takes API keys");
         let public = operation["security"]
             .as_array()
             .is_some_and(|schemes| schemes.iter().all(|scheme| scheme == &serde_json::json!({})));

@@ -1,7 +1,7 @@
 //! Who asks, for which workspace, and what the route needs of them.
 
 use cendriix_protocol::{
-    ids::{UserId, WorkspaceId},
+    ids::{ApiKeyId, UserId, WorkspaceId},
     workspaces::Role,
 };
 
@@ -18,12 +18,17 @@ pub struct Caller {
     pub role: Role,
     /// The least role that the route needs.
     pub needs: Role,
+    /// The API key that they ask with, if it is one. It reaches no other workspace than its own.
+    pub key: Option<ApiKeyId>,
 }
 
 impl Caller {
     /// The caller as the cause of something.
     pub fn actor(&self) -> Actor {
-        Actor::User(self.user)
+        match self.key {
+            Some(key) => Actor::Key { user: self.user, key },
+            None => Actor::User(self.user),
+        }
     }
 
     /// Lets the caller through to a thing of `workspace`: first the tenant, then the role.

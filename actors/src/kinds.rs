@@ -42,6 +42,12 @@ pub mod space {
     pub const AGENT_STEPS: u8 = 11;
     /// Workspace, entity → its line in the list.
     pub const ENTITIES: u8 = 12;
+    /// Workspace, API key → the key's line in the list.
+    pub const API_KEYS: u8 = 13;
+    /// The public part of an API key → what it is held against.
+    pub const API_KEY_CHECKS: u8 = 14;
+    /// Workspace, API key → when it was used last.
+    pub const API_KEY_USES: u8 = 15;
     /// Workspace, day → how many requests were made.
     pub const REQUESTS: u8 = 16;
 }

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! Living areas ([`runs`]) are machines in the shell of [`kit`]; kept areas ([`workspaces`], [`workflows`],
-//! [`identity`]) are records and checks on them.
+//! [`identity`], [`api_keys`]) are records and checks on them.
 
 pub mod agent_steps;
+pub mod api_keys;
 pub mod audit;
 pub mod caller;
 pub mod content;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::kit::sweeper::Former;
 use crate::{
     agent_steps::{AgentSteps, live::Live, work::AgentWorld},
+    api_keys::ApiKeys,
     content::Contents,
     entities::Entities as Kept,
     identity::{Identity, tokens::Tokens},
@@ -85,6 +86,8 @@ pub struct System {
     pub identity: Identity,
     /// Tenants and members.
     pub workspaces: Workspaces,
+    /// Secrets of programs.
+    pub api_keys: ApiKeys,
     /// Graphs to run.
     pub workflows: Workflows,
     /// Runs of them.
@@ -131,6 +134,7 @@ impl System {
         let workspaces = Workspaces::new(Arc::clone(&store), placement.clone(), clock.clone());
         let identity =
             Identity::new(Arc::clone(&store), placement.clone(), clock.clone(), tokens, workspaces.clone());
+        let api_keys = ApiKeys::new(&shared, workspaces.clone());
         let rate_limits = Arc::new(Here::new(Arc::clone(&store), workspaces.clone(), clock.clone()));
         let kept = Kept::new(Arc::clone(&store), placement.clone(), blobs.clone(), clock.clone());
         let workflows = Workflows::new(Arc::clone(&store), placement, blobs.clone(), clock.clone());
@@ -167,6 +171,7 @@ impl System {
         let system = Self {
             identity,
             workspaces,
+            api_keys,
             workflows,
             runs,
             orchestrator,

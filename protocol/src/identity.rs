@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ids::UserId, workspaces::Workspace};
+use crate::{api_keys::ApiKey, ids::UserId, workspaces::Workspace};
 
 /// Who vouches for a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -66,6 +66,9 @@ pub struct Me {
     /// The caller.
     #[serde(flatten)]
     pub user: User,
-    /// The workspaces the caller belongs to, newest first, at most 200.
+    /// The workspaces the caller belongs to, newest first, at most 200; of an API key the one it is for.
     pub workspaces: Vec<Workspace>,
+    /// The API key that the request was made with, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<ApiKey>,
 }

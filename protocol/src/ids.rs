@@ -88,6 +88,8 @@ ids! {
     SandboxId,
     /// A skill, plugin, playbook, policy or guardrail.
     EntityId,
+    /// An API key.
+    ApiKeyId,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod agent_steps;
+pub mod api_keys;
 pub mod entities;
 pub mod error;
 pub mod identity;

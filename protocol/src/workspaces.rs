@@ -77,6 +77,17 @@ pub struct CreateWorkspace {
     pub plan: Plan,
 }
 
+/// `PATCH /workspaces/:workspaceId`: what is absent stays as it is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ChangeWorkspace {
+    /// The name to show, 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: Option<String>,
+    /// The subscription plan; only an owner changes it.
+    pub plan: Option<Plan>,
+}
+
 /// A page of workspaces.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -120,6 +131,13 @@ pub struct Invite {
     #[schema(format = Email, max_length = 254)]
     pub email: String,
     /// What they may do; only an owner grants `owner`.
+    pub role: Role,
+}
+
+/// `PATCH /workspaces/:workspaceId/members/:userId`: another role.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ChangeMember {
+    /// What they may do from then on; only an owner grants or takes away `owner`.
     pub role: Role,
 }
 

@@ -121,6 +121,12 @@ impl Client {
         read(self.send(request, WITHIN).await?).await
     }
 
+    /// Asks for something to be taken away.
+    pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        let request = self.http.delete(format!("{}/v1{path}", self.base)).bearer_auth(&self.token);
+        self.send(request, WITHIN).await.map(drop)
+    }
+
     /// Opens an event stream after an event.
     pub(super) async fn stream(&self, path: &str, after: u64) -> Result<Response, Failure> {
         let request = self.http.get(format!("{}/v1{path}", self.base)).bearer_auth(&self.token);

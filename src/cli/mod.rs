@@ -1,5 +1,6 @@
 //! The command line: one binary that serves, and that talks to a server.
 
+mod api_keys;
 pub mod backup;
 mod client;
 mod gates;
@@ -39,8 +40,8 @@ struct Cli {
     /// The server to talk to; the one that holds the data directory when absent
     #[arg(long, global = true, env = "CENDRIIX_SERVER", value_name = "URL")]
     server: Option<String>,
-    /// The token to talk to it with; the local operator logs in when absent
-    #[arg(long, global = true, env = "CENDRIIX_TOKEN", value_name = "JWT", hide_env_values = true)]
+    /// The token or API key to talk to it with; the local operator logs in when absent
+    #[arg(long, global = true, env = "CENDRIIX_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// How commands of agents and tests are contained, where this command starts the server
     #[arg(long, global = true, value_name = "HOW")]
@@ -62,6 +63,9 @@ enum Command {
     /// Keep and run workflows
     #[command(subcommand)]
     Workflows(workflows::Command),
+    /// Create, list and revoke API keys: secrets with which programs act in your workspace
+    #[command(subcommand)]
+    ApiKeys(api_keys::Command),
     /// Write everything but the signing keys into one archive, also while the server goes on
     Backup {
         /// The archive to write
@@ -78,6 +82,8 @@ enum Command {
     Verify,
     /// Print the OpenAPI document
     Openapi,
+    /// Print who may call which route of the API, as Markdown
+    Routes,
 }
 
 #[derive(Debug, Args)]
@@ -207,12 +213,22 @@ async fn run(cli: Cli) -> Done {
             session.close().await;
             done
         }
+        Command::ApiKeys(command) => {
+            let session = Session::open(&config, url, token, Purpose::Command).await?;
+            let done = api_keys::run(command, &session, cli.json).await;
+            session.close().await;
+            done
+        }
         Command::Backup { to } => backup::take(&config, &to, cli.json).await,
         Command::Restore { from } => backup::restore(&config, &from, cli.json),
         Command::Verify => backup::verify(&config, cli.json).await,
         Command::Openapi => {
             let document = serde_json::to_string_pretty(&crate::http::openapi()).map_err(Failure::of)?;
             output::line(&document);
+            Ok(0)
+        }
+        Command::Routes => {
+            output::line(crate::http::table::matrix().trim_end());
             Ok(0)
         }
     }

@@ -1,19 +1,22 @@
-//! Who asks: the token is checked, the membership read, and the route's role looked up in the table.
+//! Who asks: the token or API key is checked, the membership read, and the route's role looked up in the
+//! table.
 
 use axum::{
     extract::{FromRequestParts, MatchedPath},
     http::{StatusCode, header, request::Parts},
 };
-use cendriix_actors::caller;
-use cendriix_protocol::workspaces::Role;
+use cendriix_actors::{api_keys::raw, caller};
 
 use super::{
     error::ApiError,
     limits,
     table::{self, Access},
-    tickets,
+    tickets::{self, Grant},
 };
 use crate::app::App;
+
+/// The header of an API key.
+pub(super) const API_KEY: &str = "x-api-key";
 
 /// A caller, as an extractor.
 #[derive(Clone, Debug)]
@@ -30,22 +33,50 @@ impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let (user, workspace, most) = if let Some(grant) = tickets::presented(app, parts)? {
-            (grant.user, grant.workspace, grant.role)
-        } else {
-            let claims = app.identity.tokens().check(bearer(parts)?, app.clock.now());
-            let claims = claims.map_err(|error| ApiError::unauthorized(error.to_string()))?;
-            (claims.sub, claims.workspace, Role::Owner)
-        };
-        let role = app.workspaces.role(workspace, user).await?.ok_or_else(|| {
+        let access = access(parts)?;
+        let caller = presented(parts, app, access).await?;
+        limits::count(parts, app, caller.workspace).await?;
+        if caller.key.is_some() && !access.takes_keys() {
+            return Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "an API key may not do this; log in and do it yourself",
+            ));
+        }
+        Ok(Self(caller))
+    }
+}
+
+/// Whoever the request's ticket, token or API key stands for.
+async fn presented(parts: &Parts, app: &App, access: Access) -> Result<caller::Caller, ApiError> {
+    let not_for_members =
+        || ApiError::new(StatusCode::FORBIDDEN, "this route is not for members of workspaces");
+    let member = async |workspace, user| {
+        app.workspaces.role(workspace, user).await?.ok_or_else(|| {
             ApiError::unauthorized("the token is for a workspace that you do not belong to; log in again")
-        })?;
-        limits::count(parts, app, workspace).await?;
-        let role = role.min(most);
-        let Access::Role(needs) = needed(parts)? else {
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "this route is not for members of workspaces"));
-        };
-        Ok(Self(caller::Caller { user, workspace, role, needs }))
+        })
+    };
+    if let Some(grant) = tickets::presented(app, parts)? {
+        let Grant { user, workspace, key, role: most } = grant;
+        let role = member(workspace, user).await?.min(most);
+        let needs = access.role().ok_or_else(not_for_members)?;
+        return Ok(caller::Caller { user, workspace, role, needs, key });
+    }
+    let credential = credential(parts)?;
+    let needs = access.role().ok_or_else(not_for_members)?;
+    match credential {
+        Credential::Token(token) => {
+            let claims = app.identity.tokens().check(token, app.clock.now());
+            let claims = claims.map_err(|error| ApiError::unauthorized(error.to_string()))?;
+            let (user, workspace) = (claims.sub, claims.workspace);
+            let role = member(workspace, user).await?;
+            Ok(caller::Caller { user, workspace, role, needs, key: None })
+        }
+        Credential::Key(text) => {
+            let acting = app.api_keys.check(text).await?;
+            let acting = acting.map_err(|error| ApiError::unauthorized(error.to_string()))?;
+            let (user, workspace, role) = (acting.user, acting.workspace, acting.role);
+            Ok(caller::Caller { user, workspace, role, needs, key: Some(acting.key) })
+        }
     }
 }
 
@@ -57,7 +88,7 @@ impl FromRequestParts<App> for Operator {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = bearer(parts)?;
+        let token = bearer(parts)?.ok_or_else(nobody)?;
         let same =
             aws_lc_rs::constant_time::verify_slices_are_equal(token.as_bytes(), app.control_token.as_bytes());
         if same.is_ok() {
@@ -68,21 +99,54 @@ impl FromRequestParts<App> for Operator {
     }
 }
 
-fn bearer(parts: &Parts) -> Result<&str, ApiError> {
-    let header = parts.headers.get(header::AUTHORIZATION);
-    let Some(header) = header else {
-        return Err(ApiError::unauthorized(
-            "log in with POST /v1/auth/login and send Authorization: Bearer <token>",
-        ));
-    };
-    let text = header.to_str().unwrap_or_default();
-    match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(ApiError::unauthorized("send Authorization: Bearer <token>")),
+/// What a caller shows.
+enum Credential<'a> {
+    /// A token of a log-in.
+    Token(&'a str),
+    /// An API key.
+    Key(&'a str),
+}
+
+/// The one credential of a request: a token or key in `Authorization`, or a key in `X-API-Key`.
+fn credential(parts: &Parts) -> Result<Credential<'_>, ApiError> {
+    let mut keys = parts.headers.get_all(API_KEY).iter().map(|key| key.to_str().unwrap_or_default().trim());
+    let (key, more) = (keys.next(), keys.next());
+    match (bearer(parts)?, key) {
+        (_, Some(_)) if more.is_some() => Err(ApiError::unauthorized("send one X-API-Key")),
+        (Some(token), Some(key)) if token != key => Err(ApiError::unauthorized(
+            "Authorization and X-API-Key say different things; send only one of them",
+        )),
+        (_, Some(key)) if raw::is_meant(key) => Ok(Credential::Key(key)),
+        (_, Some(_)) => Err(ApiError::unauthorized(
+            "X-API-Key takes an API key (ak_…); send a token as Authorization: Bearer <token>",
+        )),
+        (Some(token), None) if raw::is_meant(token) => Ok(Credential::Key(token)),
+        (Some(token), None) => Ok(Credential::Token(token)),
+        (None, None) => Err(nobody()),
     }
 }
 
-fn needed(parts: &Parts) -> Result<Access, ApiError> {
+fn nobody() -> ApiError {
+    ApiError::unauthorized(
+        "log in with POST /v1/auth/login and send Authorization: Bearer <token>, or send an API key as \
+            X-API-Key",
+    )
+}
+
+/// What stands in `Authorization`, if it is there.
+fn bearer(parts: &Parts) -> Result<Option<&str>, ApiError> {
+    let mut headers = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let Some(header) = headers.next() else { return Ok(None) };
+    let text = header.to_str().unwrap_or_default();
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && headers.next().is_none() => {
+            Ok(Some(token.trim()))
+        }
+        _ => Err(ApiError::unauthorized("send one Authorization: Bearer <token>")),
+    }
+}
+
+fn access(parts: &Parts) -> Result<Access, ApiError> {
     let path = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
     let access = path.and_then(|path| table::access(&parts.method, path));
     // A route that is not in the table opens to nobody.

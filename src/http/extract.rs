@@ -31,6 +31,21 @@ impl<T: FromStr + Send> FromRequestParts<App> for Id<T> {
     }
 }
 
+/// Two ids of the path, in its order; a malformed one is a 404, as an unknown one is.
+#[derive(Clone, Debug)]
+pub struct Ids<A, B>(pub A, pub B);
+
+impl<A: FromStr + Send, B: FromStr + Send> FromRequestParts<App> for Ids<A, B> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let missing = || ApiError::new(StatusCode::NOT_FOUND, "there is nothing with this id");
+        let both = Path::<(String, String)>::from_request_parts(parts, app).await.map_err(|_| missing())?;
+        let (Ok(first), Ok(second)) = (both.0.0.parse(), both.0.1.parse()) else { return Err(missing()) };
+        Ok(Self(first, second))
+    }
+}
+
 /// A JSON body.
 #[derive(Clone, Debug)]
 pub struct Body<T> {

@@ -34,13 +34,14 @@ async fn login(State(app): State<App>, body: Body<Login>) -> ApiResult<Json<Sess
     Ok(Json(app.identity.login(&body.value).await?))
 }
 
-/// The caller's profile and workspaces.
+/// The caller's profile and workspaces; of an API key, whose it is, the key and its workspace.
 #[utoipa::path(get, path = "/auth/me", operation_id = "getMe", tag = "identity",
     responses(
         (status = 200, description = "The caller.", body = Me),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody)))]
 async fn me(State(app): State<App>, caller: Caller) -> ApiResult<Json<Me>> {
-    Ok(Json(app.identity.me(&caller).await?))
+    let api_key = app.api_keys.of(&caller).await?;
+    Ok(Json(Me { api_key, ..app.identity.me(&caller).await? }))
 }
 
 /// The public keys of our tokens, as a JSON Web Key Set.

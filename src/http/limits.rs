@@ -30,7 +30,7 @@ use crate::{app::App, config::AuthMode};
 /// Where a log-in is.
 const LOGIN: &str = "/v1/auth/login";
 /// What asks for these says whether the server lives; it is never kept waiting.
-const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// What stands for no limit: the largest number of 32 bits with a sign.
 const UNLIMITED: u32 = i32::MAX as u32;
 /// The seconds until `X-RateLimit-Reset` where there is no limit.

@@ -1,8 +1,10 @@
 //! The router: one line per area, in the order of the API reference.
 
 mod agent_steps;
+mod api_keys;
 mod around;
 pub mod caller;
+pub mod document;
 mod entities;
 pub mod error;
 pub mod extract;
@@ -29,19 +31,13 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
-use cendriix_protocol::error::Problem;
 use tower::{ServiceBuilder, util::option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::{
-    Modify, OpenApi, PartialSchema as _, ToSchema as _,
-    openapi::{
-        Content, Ref, RefOr,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
-    },
-};
+use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::error::ApiError;
+pub use self::document::openapi;
+use self::{document::Document, error::ApiError};
 use crate::{
     app::App,
     config::{AuthMode, Server},
@@ -68,6 +64,7 @@ fn areas(limits: &Server) -> OpenApiRouter<App> {
         .merge(identity::routes())
         .merge(tickets::routes())
         .merge(workspaces::routes())
+        .merge(api_keys::routes())
         .merge(runs::routes())
         .merge(orchestrator::routes())
         .merge(agent_steps::routes())
@@ -78,48 +75,6 @@ fn areas(limits: &Server) -> OpenApiRouter<App> {
         .nest("/v1", v1)
         .merge(identity::well_known())
         .merge(operations::routes())
-}
-
-/// The OpenAPI document of all routes.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, mut document) = areas(&Server::default()).split_for_parts();
-    say_that_refusals_come_as_problems_too(&mut document);
-    document
-}
-
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "cendriix", description = "The control plane for AI agents: a ticket becomes a governed, \
-        durable, observable run."),
-    security(("bearer" = [])),
-    modifiers(&Bearer)
-)]
-struct Document;
-
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
-
-/// Says of every refusal that it also comes as RFC 9457 has it.
-fn say_that_refusals_come_as_problems_too(document: &mut utoipa::openapi::OpenApi) {
-    let (name, schema) = (Problem::name().into_owned(), Problem::schema());
-    document.components.get_or_insert_default().schemas.insert(name.clone(), schema);
-    let operations = document.paths.paths.values_mut().flat_map(|item| {
-        let own = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
-        own.into_iter().flatten()
-    });
-    for (status, response) in operations.flat_map(|operation| operation.responses.responses.iter_mut()) {
-        if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response) {
-            let problem = RefOr::T(Content::new(Some(Ref::from_schema_name(&name))));
-            response.content.insert("application/problem+json".to_owned(), problem);
-        }
-    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]

@@ -3,7 +3,7 @@
 //! The caller of every request is held against it, the router and the OpenAPI document are tested against it,
 //! and so is the list of what `tests/openness.rs` tries.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::{collections::HashMap, fmt::Write as _, sync::OnceLock};
 
 use axum::http::Method;
 use cendriix_protocol::workspaces::Role;
@@ -15,8 +15,30 @@ pub enum Access {
     Public,
     /// The operator of this server, by the secret in its data directory.
     Operator,
-    /// A member with at least that role.
+    /// A member with at least that role, also by an API key.
     Role(Role),
+    /// A member with at least that role who has logged in themself; no API key.
+    Person(Role),
+    /// The member whom it is about, or one with at least that role, who has logged in themself; no API key.
+    Themself(Role),
+}
+
+impl Access {
+    /// The least role that may do it to whatever is there; `None` where roles do not matter.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::Public | Self::Operator => None,
+            Self::Role(role) | Self::Person(role) | Self::Themself(role) => Some(role),
+        }
+    }
+
+    /// Whether an API key may do it, as far as its role reaches.
+    pub fn takes_keys(self) -> bool {
+        match self {
+            Self::Public | Self::Role(_) => true,
+            Self::Operator | Self::Person(_) | Self::Themself(_) => false,
+        }
+    }
 }
 
 /// How long a route may take to answer.
@@ -65,6 +87,10 @@ const fn route(area: &'static str, method: &'static str, path: &'static str, acc
 const VIEWER: Access = Access::Role(Role::Viewer);
 const MEMBER: Access = Access::Role(Role::Member);
 const ADMIN: Access = Access::Role(Role::Admin);
+const ANYBODY_IN_PERSON: Access = Access::Person(Role::Viewer);
+const ADMIN_IN_PERSON: Access = Access::Person(Role::Admin);
+const OWNER_IN_PERSON: Access = Access::Person(Role::Owner);
+const ADMIN_OR_THEMSELF: Access = Access::Themself(Role::Admin);
 
 /// Every route, in the order of the API reference.
 #[rustfmt::skip]
@@ -73,12 +99,20 @@ pub const ROUTES: &[Route] = &[
     route("identity", "POST", "/v1/auth/stream-tickets", VIEWER).secret(),
     route("identity", "GET", "/v1/auth/me", VIEWER),
     route("identity", "GET", "/.well-known/jwks.json", Access::Public),
-    route("workspaces", "POST", "/v1/workspaces", VIEWER),
+    route("workspaces", "POST", "/v1/workspaces", ANYBODY_IN_PERSON),
     route("workspaces", "GET", "/v1/workspaces", VIEWER),
     route("workspaces", "GET", "/v1/workspaces/{workspaceId}", VIEWER),
-    route("workspaces", "POST", "/v1/workspaces/{workspaceId}/members", ADMIN),
+    route("workspaces", "PATCH", "/v1/workspaces/{workspaceId}", ADMIN_IN_PERSON),
+    route("workspaces", "DELETE", "/v1/workspaces/{workspaceId}", OWNER_IN_PERSON),
+    route("workspaces", "POST", "/v1/workspaces/{workspaceId}/members", ADMIN_IN_PERSON),
     route("workspaces", "GET", "/v1/workspaces/{workspaceId}/members", VIEWER),
-    route("workspaces", "POST", "/v1/workspaces/{workspaceId}/switch", VIEWER).secret(),
+    route("workspaces", "PATCH", "/v1/workspaces/{workspaceId}/members/{userId}", ADMIN_IN_PERSON),
+    route("workspaces", "DELETE", "/v1/workspaces/{workspaceId}/members/{userId}", ADMIN_OR_THEMSELF),
+    route("workspaces", "DELETE", "/v1/workspaces/{workspaceId}/invitations/{email}", ADMIN_IN_PERSON),
+    route("workspaces", "POST", "/v1/workspaces/{workspaceId}/switch", ANYBODY_IN_PERSON).secret(),
+    route("api_keys", "POST", "/v1/api-keys", ADMIN_IN_PERSON).secret(),
+    route("api_keys", "GET", "/v1/api-keys", ADMIN),
+    route("api_keys", "DELETE", "/v1/api-keys/{keyId}", ADMIN_IN_PERSON),
     route("runs", "POST", "/v1/runs", MEMBER).takes(Takes::Long),
     route("runs", "GET", "/v1/runs", VIEWER),
     route("runs", "GET", "/v1/runs/{runId}", VIEWER),
@@ -147,4 +181,42 @@ pub fn is_stream(path: &str) -> bool {
         .iter()
         .filter(|route| route.method == "GET" && route.takes == Takes::Open)
         .any(|route| alike(&route))
+}
+
+/// The table as people read it, in Markdown: who may call which route. `docs/roles.md` is this.
+pub fn matrix() -> String {
+    let mut text = String::from(HEADING);
+    for route in ROUTES {
+        let roles =
+            [Role::Owner, Role::Admin, Role::Member, Role::Viewer].map(|role| mark(route.access, role));
+        let key = match route.access {
+            Access::Role(_) => "as its role",
+            Access::Public => "yes",
+            Access::Operator | Access::Person(_) | Access::Themself(_) => "–",
+        };
+        let Route { area, method, path, .. } = route;
+        // A text takes everything that is written to it.
+        writeln!(text, "| {area} | `{method} {path}` | {} | {key} |", roles.join(" | ")).ok();
+    }
+    text
+}
+
+const HEADING: &str = "\
+# Who may call what
+
+Made by `cendriix routes` from `src/http/table.rs`. Roles are read for every request; an API key has its own
+role, or that of whoever created it when that is lower by then. Beside the role: only an owner makes, unmakes
+or invites owners and changes the plan, and the last owner stays.
+
+| area | route | owner | admin | member | viewer | API key |
+|---|---|---|---|---|---|---|
+";
+
+fn mark(access: Access, role: Role) -> &'static str {
+    match access {
+        Access::Public => "anybody",
+        Access::Role(needs) | Access::Person(needs) | Access::Themself(needs) if role >= needs => "yes",
+        Access::Themself(_) => "themself",
+        Access::Operator | Access::Role(_) | Access::Person(_) => "–",
+    }
 }

@@ -19,7 +19,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cendriix_protocol::{
     error::ErrorBody,
-    ids::{UserId, WorkspaceId},
+    ids::{ApiKeyId, UserId, WorkspaceId},
     tickets::{CreateStreamTicket, StreamTicket},
     time::Timestamp,
     workspaces::Role,
@@ -27,7 +27,7 @@ use cendriix_protocol::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    caller::Caller,
+    caller::{API_KEY, Caller},
     error::{ApiError, ApiResult},
     extract::Body,
     table,
@@ -54,6 +54,8 @@ pub struct Tickets(Mutex<HashMap<Digest, Ticket>>);
 pub(super) struct Grant {
     pub(super) user: UserId,
     pub(super) workspace: WorkspaceId,
+    /// The API key that asked for the ticket, if one did.
+    pub(super) key: Option<ApiKeyId>,
     /// The most that the bearer can be: the role of whoever asked for the ticket.
     pub(super) role: Role,
 }
@@ -110,7 +112,7 @@ pub(super) fn presented(app: &App, parts: &Parts) -> Result<Option<Grant>, ApiEr
     };
     // A nested router shows its own part of the path only.
     let path = parts.extensions.get::<OriginalUri>().map_or(parts.uri.path(), |uri| uri.path());
-    let says_who = parts.headers.contains_key(header::AUTHORIZATION);
+    let says_who = parts.headers.contains_key(header::AUTHORIZATION) || parts.headers.contains_key(API_KEY);
     if parts.method != Method::GET || says_who || !table::is_stream(path) {
         return Ok(None);
     }
@@ -161,7 +163,7 @@ async fn create(
     let ticket = URL_SAFE_NO_PAD.encode(bytes);
     let now = app.clock.now();
     let expires_at = now.after(LIFETIME);
-    let grant = Grant { user: caller.user, workspace: caller.workspace, role: caller.role };
+    let grant = Grant { user: caller.user, workspace: caller.workspace, key: caller.key, role: caller.role };
     let kept = Ticket { grant, path: path.clone(), expires_at };
     if !app.tickets.keep(digest(&ticket), kept, now) {
         return Err(unavailable("too many tickets wait to be used; try again"));
@@ -198,7 +200,8 @@ mod tests {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&number.to_be_bytes());
         let id = |id: u128| uuid::Uuid::from_u128(id);
-        let grant = Grant { user: UserId(id(user)), workspace: WorkspaceId(id(1)), role: Role::Viewer };
+        let grant =
+            Grant { user: UserId(id(user)), workspace: WorkspaceId(id(1)), key: None, role: Role::Viewer };
         let expires_at = NOW.after(LIFETIME + Duration::from_millis(number as u64));
         tickets.keep(key, Ticket { grant, path: "/s".to_owned(), expires_at }, NOW)
     }

@@ -1,6 +1,7 @@
 //! One module per area, tests named as sentences.
 
 mod agent_steps;
+mod api_keys;
 mod entities;
 mod identity;
 mod limits;

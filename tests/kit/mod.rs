@@ -125,6 +125,14 @@ impl TestClient {
         Answer::of(self.request(Method::POST, path).json(&body)).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        Answer::of(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path)).await
+    }
+
     /// Posts, and waits for the answer until the run rests.
     pub(crate) async fn post_and_wait(&self, path: &str, body: Value) -> Answer {
         Answer::of(self.request(Method::POST, path).header("prefer", "wait=30").json(&body)).await

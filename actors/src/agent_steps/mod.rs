@@ -41,6 +41,7 @@ use crate::{
     kinds::{self, space},
     kit::{Entities, Failure, Journaled, Order, machine::Actor, shared::Shared, stream::Follower},
     model_router::chat::Answer,
+    workspaces::Standing,
 };
 
 /// How many steps of a run are listed.
@@ -271,7 +272,9 @@ impl AgentSteps {
         let shown = self.entities.show(id.0).await?.ok_or(Error::Missing { what: "agent step" })?;
         caller.reach(shown.machine.workspace, "agent step")?;
         let after = if after > shown.seq { 0 } else { after };
-        Ok(Following { steps: self.clone(), id, after, follower, watcher, waits: true, fresh: true })
+        let standing = Standing::of(caller, self.entities.shared());
+        let steps = self.clone();
+        Ok(Following { steps, id, standing, after, follower, watcher, waits: true, fresh: true })
     }
 }
 
@@ -280,6 +283,7 @@ impl AgentSteps {
 pub struct Following {
     steps: AgentSteps,
     id: AgentStepId,
+    standing: Standing,
     after: u64,
     follower: Follower,
     watcher: Watcher,
@@ -295,12 +299,20 @@ impl Following {
         Self { waits: false, ..self }
     }
 
-    /// The next events in order, at least one; `None` once the step has ended.
+    /// The next events in order, at least one; `None` once the step has ended, or whoever follows may not be
+    /// told more.
     ///
     /// # Errors
     ///
     /// When the journal cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<AgentStepEvent>>, Error> {
+        match self.told().await? {
+            Some(events) if self.standing.holds().await? => Ok(Some(events)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    async fn told(&mut self) -> Result<Option<Vec<AgentStepEvent>>, Error> {
         loop {
             if !std::mem::take(&mut self.fresh) {
                 if !self.waits || self.ended().await? {

@@ -80,9 +80,40 @@ impl Identity {
             None => self.register(login, &email, account).await?,
         };
         self.workspaces.join_invited(user, &email).await?;
-        let person = self.person(user).await?;
-        let token = self.issue(user, person.home)?;
+        let (person, version) = self.person(user).await?;
+        let token = self.issue(user, self.place(user, &person, version).await?)?;
         Ok(Session { token, user: shown(user, person) })
+    }
+
+    /// The workspace that a log-in leads to: the personal one, else the newest that they belong to. Whoever
+    /// belongs to none gets a new one of their own.
+    async fn place(&self, user: UserId, person: &Person, version: u64) -> Result<WorkspaceId, Error> {
+        if self.workspaces.role(person.home, user).await?.is_some() {
+            return Ok(person.home);
+        }
+        if let Some(newest) = self.workspaces.joined(user, 1, None).await?.first() {
+            return Ok(*newest);
+        }
+        let home = WorkspaceId(self.clock.id());
+        let given = Given { at: self.clock.now(), by: Actor::User(user), random: 0 };
+        let epoch = self.epoch(user)?;
+        let mut save =
+            self.workspaces.founding(home, &own(&person.display_name), Plan::Enterprise, user, &given)?;
+        let person = Person { home, ..person.clone() };
+        save.changes.push(record(kinds::USER, user.0, epoch, version, encode(&person)?));
+        match self.store.save(save).await {
+            Outcome::Saved => Ok(home),
+            outcome @ (Outcome::Conflict | Outcome::Refused(_) | Outcome::Full | Outcome::Unknown) => {
+                Err(content::unsaved(outcome))
+            }
+        }
+    }
+
+    fn epoch(&self, user: UserId) -> Result<u64, Error> {
+        match self.placement.owner(user.0) {
+            Owner::Me { epoch } => Ok(epoch),
+            Owner::Node { .. } => Err(Error::Unavailable("another node owns this user".into())),
+        }
     }
 
     async fn known(&self, account: &RowKey) -> Result<Option<UserId>, Error> {
@@ -92,9 +123,7 @@ impl Identity {
 
     async fn register(&self, login: &Login, email: &str, account: RowKey) -> Result<UserId, Error> {
         let (user, home) = (UserId(self.clock.id()), WorkspaceId(self.clock.id()));
-        let Owner::Me { epoch } = self.placement.owner(user.0) else {
-            return Err(Error::Unavailable("another node owns this user".into()));
-        };
+        let epoch = self.epoch(user)?;
         let given = Given { at: self.clock.now(), by: Actor::User(user), random: 0 };
         let person = Person {
             email: email.to_owned(),
@@ -103,7 +132,7 @@ impl Identity {
             created_at: given.at,
             home,
         };
-        let name = format!("{}'s workspace", login.display_name);
+        let name = own(&login.display_name);
         let mut save = self.workspaces.founding(home, &name, Plan::Enterprise, user, &given)?;
         save.changes.push(record(kinds::USER, user.0, epoch, 0, encode(&person)?));
         save.guards.push(Guard::Absent(account.clone()));
@@ -119,10 +148,11 @@ impl Identity {
         }
     }
 
-    async fn person(&self, user: UserId) -> Result<Person, Error> {
+    /// A person, and the version they were read at.
+    async fn person(&self, user: UserId) -> Result<(Person, u64), Error> {
         let stored = self.store.load(Key { kind: kinds::USER, id: user.0 }).await?;
         let stored = stored.ok_or(Error::Missing { what: "user" })?;
-        Ok(decode("user", &stored.snapshot)?)
+        Ok((decode("user", &stored.snapshot)?, stored.header.version))
     }
 
     fn issue(&self, user: UserId, workspace: WorkspaceId) -> Result<String, Error> {
@@ -130,15 +160,15 @@ impl Identity {
         token.ok_or_else(|| Error::Unavailable("the token could not be signed".into()))
     }
 
-    /// Who the caller is, and where they belong.
+    /// Who the caller is, and where they belong; of an API key, whose it is and its own workspace.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     pub async fn me(&self, caller: &Caller) -> Result<Me, Error> {
-        let person = self.person(caller.user).await?;
-        let (workspaces, _) = self.workspaces.list(caller.user, 200, None).await?;
-        Ok(Me { user: shown(caller.user, person), workspaces })
+        let (person, _) = self.person(caller.user).await?;
+        let (workspaces, _) = self.workspaces.list(caller, 200, None).await?;
+        Ok(Me { user: shown(caller.user, person), workspaces, api_key: None })
     }
 
     /// A token for another workspace of the caller.
@@ -147,9 +177,13 @@ impl Identity {
     ///
     /// When they are no member of it.
     pub async fn switch(&self, caller: &Caller, workspace: WorkspaceId) -> Result<Switched, Error> {
-        let workspace = self.workspaces.of(caller.user, workspace).await?;
+        let workspace = self.workspaces.of(caller, workspace).await?;
         Ok(Switched { token: self.issue(caller.user, workspace.id)?, workspace })
     }
+}
+
+fn own(display_name: &str) -> String {
+    format!("{display_name}'s workspace")
 }
 
 fn shown(id: UserId, person: Person) -> User {

@@ -60,7 +60,7 @@ pub struct Intent(());
 #[derive(Debug)]
 pub(super) enum Message<M: Machine> {
     /// Somebody asks for something; the permit is given back once it is handled.
-    Command { command: M::Command, order: Order, permit: OwnedSemaphorePermit, reply: Reply<M> },
+    Command { command: M::Command, order: Box<Order>, permit: OwnedSemaphorePermit, reply: Reply<M> },
     /// A piece of work ended.
     Report { key: M::WorkKey, nonce: u64, command: Option<M::Command> },
     /// An instant has come, or a child has something to tell.
@@ -145,7 +145,7 @@ impl<M: Machine> ractor::Actor for Entity<M> {
         live.slot.touch(live.inner.shared.clock.now());
         match message {
             Message::Command { command, order, permit, reply } => {
-                let answer = live.command(&command, order).await?;
+                let answer = live.command(&command, *order).await?;
                 drop(permit);
                 // The caller may have gone away; what was asked took effect all the same.
                 reply.send(answer).ok();

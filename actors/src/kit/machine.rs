@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 
 use cendriix_persistence::store::{Change, Draft, Guard, Key, Row};
 use cendriix_protocol::{
-    ids::{self, UserId},
+    ids::{self, ApiKeyId, UserId},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -20,6 +20,18 @@ pub enum Actor {
     System,
     /// A person, or a program on their behalf.
     User(UserId),
+    /// A program with an API key of that person.
+    Key { user: UserId, key: ApiKeyId },
+}
+
+impl Actor {
+    /// The person, where there is one.
+    pub fn user(self) -> Option<UserId> {
+        match self {
+            Self::System => None,
+            Self::User(user) | Self::Key { user, .. } => Some(user),
+        }
+    }
 }
 
 impl std::fmt::Display for Actor {
@@ -27,6 +39,7 @@ impl std::fmt::Display for Actor {
         match self {
             Self::System => out.write_str("system"),
             Self::User(user) => write!(out, "user:{user}"),
+            Self::Key { user, key } => write!(out, "user:{user}/api_key:{key}"),
         }
     }
 }

@@ -311,6 +311,8 @@ pub fn child<M: Machine>(birth: &M::Birth, id: Uuid, given: &Given) -> Result<Re
 
 #[cfg(test)]
 mod tests {
+    use cendriix_protocol::ids;
+
     use super::*;
     use crate::golden;
 
@@ -321,7 +323,8 @@ mod tests {
             "snapshot",
             &SnapshotRef { machine: &"a state", remembered: &remembered },
         );
-        let by = Actor::User(cendriix_protocol::ids::UserId(Uuid::from_u128(7)));
+        let user = ids::UserId(Uuid::from_u128(7));
+        let by = Actor::User(user);
         let command = Some(Uuid::from_u128(9));
         let events = ["first", "second"].as_slice();
         let journaled = JournaledRef { command, at: Timestamp(1_780_000_000_000), by, events };
@@ -330,5 +333,7 @@ mod tests {
             "journaled-system",
             &JournaledRef { command: None, by: Actor::System, ..journaled },
         );
+        let by = Actor::Key { user, key: ids::ApiKeyId(Uuid::from_u128(8)) };
+        golden::holds::<Journaled<String>>("journaled-key", &JournaledRef { by, ..journaled });
     }
 }

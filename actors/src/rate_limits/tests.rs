@@ -5,12 +5,16 @@ use cendriix_persistence::{
     placement::Alone,
     store::Store,
 };
-use cendriix_protocol::ids::UserId;
+use cendriix_protocol::{ids::UserId, workspaces::Role};
 use uuid::Uuid;
 
 use super::*;
+use crate::caller::Caller;
 
-const WORKSPACE_OWNER: UserId = UserId(Uuid::from_u128(7));
+fn owner() -> Caller {
+    let (user, workspace) = (UserId(Uuid::from_u128(7)), WorkspaceId(Uuid::from_u128(1)));
+    Caller { user, workspace, role: Role::Owner, needs: Role::Viewer, key: None }
+}
 
 struct Bench {
     limits: Here,
@@ -22,7 +26,7 @@ impl Bench {
         let store = Arc::new(MemoryStore::open(disk.clone()));
         let placement = Arc::new(Alone { epoch: store.epoch() });
         let workspaces = Workspaces::new(store.clone(), placement, clock.clone());
-        let workspace = workspaces.create(WORKSPACE_OWNER, "w", plan).await.unwrap().id;
+        let workspace = workspaces.create(&owner(), "w", plan, None).await.unwrap().id;
         Self { limits: Here::new(store, workspaces, clock.clone()), workspace }
     }
 
@@ -103,7 +107,7 @@ async fn a_day_ends_at_its_limit_also_over_restarts_and_a_crash_costs_a_block_at
 async fn workspaces_do_not_share_their_limits() {
     let bench = Bench::on(&Disk::default(), &Clock::seeded(1), Plan::Starter).await;
     assert_eq!(bench.let_through(100).await, 60);
-    let other = bench.limits.workspaces.create(WORKSPACE_OWNER, "other", Plan::Starter).await.unwrap().id;
+    let other = bench.limits.workspaces.create(&owner(), "other", Plan::Starter, None).await.unwrap().id;
     assert_eq!(Bench { workspace: other, ..bench }.let_through(100).await, 60);
 }
 

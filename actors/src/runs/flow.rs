@@ -14,7 +14,7 @@ use super::state::{
     GateKind, Mend, PARALLEL_MAX, Payload, Progress, Reason, Refusal, Repository, Resolution, Run, Seen,
     Status, Step, StepKind, StepState, Timer,
 };
-use crate::kit::machine::{Actor, Given};
+use crate::kit::machine::Given;
 
 /// The code of a step, and of its run, that takes a language model where there is none.
 pub(crate) const NEEDS_MODEL: &str = "needs_model";
@@ -478,11 +478,7 @@ impl Draft {
             return;
         }
         let at = self.at();
-        let by = match self.given.by {
-            Actor::User(user) => Some(user),
-            Actor::System => None,
-        };
-        self.emit(Event::CancelRequested { by, at });
+        self.emit(Event::CancelRequested { by: self.given.by.user(), at });
         // What computes only is dropped; everything else gets the time to end by itself, or a person says how
         // it ended.
         let goes_on = self.agents_work() || self.run.activity().is_some();

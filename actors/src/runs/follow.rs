@@ -13,6 +13,7 @@ use crate::{
     caller::Caller,
     kinds,
     kit::{Journaled, stream::Follower},
+    workspaces::Standing,
 };
 
 /// How many journal entries are read at a time.
@@ -70,7 +71,8 @@ impl Runs {
         // In the first attempt a run with no fix step never had one.
         let had_fixes = run.attempt > 1 || run.fix_steps > 0;
         let fixes = if had_fixes { self.fixes(id, after).await? } else { Fixes::default() };
-        Ok(Following { runs: self.clone(), id, after, fixes, follower, waits: true, fresh: true })
+        let standing = Standing::of(caller, self.entities.shared());
+        Ok(Following { runs: self.clone(), id, standing, after, fixes, follower, waits: true, fresh: true })
     }
 
     /// The fix steps after event number `until`.
@@ -100,6 +102,7 @@ impl Runs {
 pub struct Following {
     runs: Runs,
     id: RunId,
+    standing: Standing,
     after: u64,
     /// The fix steps up to there.
     fixes: Fixes,
@@ -117,12 +120,19 @@ impl Following {
     }
 
     /// The next events in order, at least one; `None` once the last event of an ended attempt is the head of
-    /// the journal.
+    /// the journal, or whoever follows may not be told more.
     ///
     /// # Errors
     ///
     /// When the journal cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<RunEvent>>, Error> {
+        match self.told().await? {
+            Some(events) if self.standing.holds().await? => Ok(Some(events)),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    async fn told(&mut self) -> Result<Option<Vec<RunEvent>>, Error> {
         loop {
             if !std::mem::take(&mut self.fresh) {
                 if !self.waits || self.ended().await? {

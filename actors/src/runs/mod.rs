@@ -6,6 +6,7 @@
 //! what other code calls.
 
 pub mod brief;
+mod closing;
 mod commands;
 pub mod delivery;
 pub mod detect;
@@ -38,6 +39,7 @@ use cendriix_protocol::{
     runs::{self as wire_runs, Why},
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 pub use follow::Following;
 pub use state::{Command, Plan, Refusal, Run, Step, StepKind};
@@ -62,12 +64,17 @@ use crate::{
     orchestrator::Orchestrator,
     sandboxes::Mode,
     workflows::{Compiled, Workflows},
+    workspaces,
 };
 
 /// The largest ticket or input, in bytes of JSON.
 pub const INPUT_MAX: usize = 256 << 10;
 /// How many rows are looked at for one page of a filtered list.
 const SCAN_MAX: usize = 2_000;
+/// The guard that fails when the caller does not belong to the workspace any more.
+const GONE: usize = 0;
+/// The guard that fails when the claim was made before.
+const CLAIMED: usize = 1;
 /// The most outputs that come with a run, in bytes.
 const OUTPUTS_MAX: usize = 64 << 10;
 
@@ -181,17 +188,9 @@ impl Runs {
             planned,
         };
         let id = shared.clock.id();
-        let mut order = Order::of(caller.actor());
-        if let Some(claim) = &claim {
-            order.attachment = claim.taken(id, shared.clock.now());
-        }
-        match self.entities.create(id, &birth, order).await {
-            Ok(shown) => Ok(shown),
-            Err(Failure::Guard(0)) if claim.is_some() => {
-                Err(Error::conflict("a request with this Idempotency-Key goes on; ask again"))
-            }
-            Err(failure) => Err(Error::of(failure, |refusal| Error::conflict(refusal.to_string()))),
-        }
+        let order = self.order(caller, claim.as_ref(), id);
+        let created = self.entities.create(id, &birth, order).await;
+        created.map_err(|failure| unsaved(failure, |refusal| Error::conflict(refusal.to_string())))
     }
 
     /// The plan of a run in which agents work.
@@ -247,11 +246,21 @@ impl Runs {
                 return self.get(caller, id).await;
             }
             // It was too old to count, and is gone by this.
-            if let Ok(Err(Failure::Guard(0))) = asked {
+            if let Ok(Err(Failure::Guard(CLAIMED))) = asked {
                 asked = self.ask(caller, &shown, command, Some(claim)).await;
             }
         }
         asked?.map_err(|failure| failed(failure, &shown, caller))
+    }
+
+    /// An order of the caller: it is saved only while they belong to the workspace, and with their claim.
+    fn order(&self, caller: &Caller, claim: Option<&Claim>, resource: Uuid) -> Order {
+        let mut order = Order::of(caller.actor());
+        if let Some(claim) = claim {
+            order.attachment = claim.taken(resource, self.entities.shared().clock.now());
+        }
+        order.attachment.guards.insert(GONE, workspaces::belongs(caller));
+        order
     }
 
     async fn ask(
@@ -262,10 +271,7 @@ impl Runs {
         claim: Option<&Claim>,
     ) -> Result<Result<Shown<Run>, Failure<Run>>, Error> {
         let id = shown.machine.id;
-        let mut order = Order::of(caller.actor());
-        if let Some(claim) = claim {
-            order.attachment = claim.taken(id.0, self.entities.shared().clock.now());
-        }
+        let order = self.order(caller, claim, id.0);
         let command = self.grounded(&shown.machine, command).await?;
         Ok(self.entities.command(id.0, command, order).await)
     }
@@ -442,10 +448,7 @@ impl Runs {
         let id = AgentStepId(ids::derive(new.run_id.0, shared.clock.random()));
         let brief = serde_json::to_string(&Brief::asked(new)).unwrap_or_default();
         let brief = self.contents.keep(caller.workspace, brief).await?;
-        let mut order = Order::of(caller.actor());
-        if let Some(claim) = &claim {
-            order.attachment = claim.taken(id.0, shared.clock.now());
-        }
+        let order = self.order(caller, claim.as_ref(), id.0);
         let command = Command::AskStep { id, name: new.name.clone(), brief };
         let asked = self.entities.command(new.run_id.0, command, order).await;
         asked.map(|_| id).map_err(|failure| failed(failure, &shown, caller))
@@ -503,13 +506,22 @@ impl Runs {
     }
 }
 
-/// Why a run did not take a command; the one guard that comes with a command is its claim.
+/// Why a run did not take a command.
 fn failed(failure: Failure<Run>, shown: &Shown<Run>, caller: &Caller) -> Error {
-    if let Failure::Guard(0) = failure {
-        return Error::conflict("a request with this Idempotency-Key goes on; ask again");
-    }
     let allowed = shown.machine.allowed_actions();
-    Error::of(failure, |refusal| refused(refusal, &allowed, caller))
+    unsaved(failure, |refusal| refused(refusal, &allowed, caller))
+}
+
+/// Why what the caller asked was not saved: the guards are those of [`Runs::order`].
+fn unsaved(failure: Failure<Run>, refused: impl FnOnce(Refusal) -> Error) -> Error {
+    let claimed = "a request with this Idempotency-Key goes on; ask again";
+    if let Failure::Guard(GONE) = failure {
+        Error::Missing { what: "workspace" }
+    } else if let Failure::Guard(CLAIMED) = failure {
+        Error::conflict(claimed)
+    } else {
+        Error::of(failure, refused)
+    }
 }
 
 fn refused(refusal: Refusal, allowed: &[&str], caller: &Caller) -> Error {

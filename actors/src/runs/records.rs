@@ -54,6 +54,12 @@ impl ListRow {
         }
     }
 
+    /// Whether the run is at an end; see [`Status::is_end`](super::state::Status::is_end).
+    pub(super) fn is_end(&self) -> bool {
+        use wire::Status::{Cancelled, Failed, Merged, Operating};
+        [Merged, Operating, Failed, Cancelled].contains(&self.status)
+    }
+
     /// The row's key: workspace, then run; runs sort by time.
     pub(super) fn key(workspace: WorkspaceId, run: RunId) -> Vec<u8> {
         [workspace.0.as_bytes().as_slice(), run.0.as_bytes()].concat()

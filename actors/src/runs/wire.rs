@@ -308,11 +308,8 @@ pub(super) fn event(run: &Run, fixes: &Fixes, seq: u64, at: Timestamp, by: Actor
                 Decision::Expired => ("expired", None),
                 Decision::Withdrawn => ("withdrawn", None),
             };
-            let by = match by {
-                Actor::User(user) => Some(user),
-                Actor::System => None,
-            };
-            RunEventKind::GateClosed { gate_id: *gate, decision: decision.to_owned(), by, note: said }
+            let (by, decision) = (by.user(), decision.to_owned());
+            RunEventKind::GateClosed { gate_id: *gate, decision, by, note: said }
         }
         Event::CancelRequested { by, .. } => {
             RunEventKind::RunCancelRequested { by: by.unwrap_or(run.created_by) }

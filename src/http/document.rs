@@ -1,0 +1,95 @@
+//! The OpenAPI document: what the handlers say, and what is true of all of them.
+
+use cendriix_protocol::error::Problem;
+use utoipa::{
+    Modify, OpenApi, PartialSchema as _, ToSchema as _,
+    openapi::{
+        Content, Header, ObjectBuilder, Ref, RefOr, ResponseBuilder, Type,
+        path::{Operation, Parameter},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use super::{areas, limits::PROBES};
+use crate::config::Server;
+
+/// The OpenAPI document of all routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let (_, mut document) = areas(&Server::default()).split_for_parts();
+    let problem = Problem::name().into_owned();
+    let schemas = &mut document.components.get_or_insert_default().schemas;
+    schemas.insert(problem.clone(), Problem::schema());
+    for (path, item) in &mut document.paths.paths {
+        let own = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in own.into_iter().flatten() {
+            if !PROBES.contains(&path.as_str()) {
+                is_limited(operation);
+            }
+            for parameter in operation.parameters.iter_mut().flatten() {
+                if let RefOr::T(parameter) = parameter {
+                    has_its_form(parameter);
+                }
+            }
+            refuses_with_problems_too(operation, &problem);
+        }
+    }
+    document
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "cendriix", description = "The control plane for AI agents: a ticket becomes a governed, \
+        durable, observable run."),
+    security(("bearer" = []), ("apiKey" = [])),
+    modifiers(&Schemes)
+)]
+pub(super) struct Document;
+
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("A token of a log-in, or an API key where `X-API-Key` is listed beside it."));
+        let key = ApiKeyValue::with_description("X-API-Key", "An API key: `ak_…`.");
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        components.add_security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)));
+    }
+}
+
+/// Says that an operation may be asked for too often.
+fn is_limited(operation: &mut Operation) {
+    let seconds = Header::builder()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1))))
+        .description(Some("After how many seconds it is worth asking again."));
+    let refusal = ResponseBuilder::new()
+        .description("More requests than the limits of the workspace, or of the client's address, allow.")
+        .header("Retry-After", seconds.build())
+        .content("application/json", Content::new(Some(Ref::from_schema_name("ErrorBody"))));
+    operation.responses.responses.insert("429".to_owned(), RefOr::T(refusal.build()));
+}
+
+/// Says what a header that many operations take looks like.
+fn has_its_form(parameter: &mut Parameter) {
+    if parameter.name == "Idempotency-Key" {
+        let form = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(255))
+            .pattern(Some("^[!-~]+$"));
+        parameter.schema = Some(form.into());
+    }
+}
+
+/// Says of every refusal that it also comes as RFC 9457 has it.
+fn refuses_with_problems_too(operation: &mut Operation, problem: &str) {
+    for (status, response) in &mut operation.responses.responses {
+        if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response) {
+            let problem = RefOr::T(Content::new(Some(Ref::from_schema_name(problem))));
+            response.content.insert("application/problem+json".to_owned(), problem);
+        }
+    }
+}
