@@ -5,7 +5,10 @@ use cendriix_protocol::{
     workspaces::Role,
 };
 
-use crate::{Error, kit::machine::Actor};
+use crate::{
+    Error,
+    kit::{Cause, RequestId, machine::Actor},
+};
 
 /// A caller whose token was checked and whose membership was read for this request.
 #[derive(Clone, Debug)]
@@ -18,12 +21,14 @@ pub struct Caller {
     pub role: Role,
     /// The least role that the route needs.
     pub needs: Role,
+    /// The request in which they ask.
+    pub request: Option<RequestId>,
 }
 
 impl Caller {
     /// The caller as the cause of something.
-    pub fn actor(&self) -> Actor {
-        Actor::User(self.user)
+    pub fn actor(&self) -> Cause {
+        Cause { actor: Actor::User(self.user), request: self.request }
     }
 
     /// Lets the caller through to a thing of `workspace`: first the tenant, then the role.

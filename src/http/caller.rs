@@ -4,7 +4,7 @@ use axum::{
     extract::{FromRequestParts, MatchedPath},
     http::{StatusCode, header, request::Parts},
 };
-use cendriix_actors::caller;
+use cendriix_actors::{caller, kit::RequestId};
 use cendriix_protocol::workspaces::Role;
 
 use super::{
@@ -43,7 +43,8 @@ impl FromRequestParts<App> for Caller {
         let Access::Role(needs) = needed(parts)? else {
             return Err(ApiError::new(StatusCode::FORBIDDEN, "this route is not for members of workspaces"));
         };
-        Ok(Self(caller::Caller { user, workspace, role, needs }))
+        let request = parts.extensions.get::<RequestId>().copied();
+        Ok(Self(caller::Caller { user, workspace, role, needs, request }))
     }
 }
 

@@ -13,6 +13,7 @@ mod model_router;
 mod operations;
 mod orchestrator;
 pub mod places;
+mod refusals;
 mod request;
 mod runs;
 mod sse;
@@ -28,15 +29,11 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
-use cendriix_protocol::error::Problem;
 use tower::{ServiceBuilder, util::option_layer};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{
-    Modify, OpenApi, PartialSchema as _, ToSchema as _,
-    openapi::{
-        Content, Ref, RefOr,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
-    },
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::router::OpenApiRouter;
 
@@ -81,7 +78,7 @@ fn areas(limits: &Server) -> OpenApiRouter<App> {
 /// The OpenAPI document of all routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, mut document) = areas(&Server::default()).split_for_parts();
-    say_that_refusals_come_as_problems_too(&mut document);
+    refusals::describe(&mut document);
     document
 }
 
@@ -101,22 +98,6 @@ impl Modify for Bearer {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
-
-/// Says of every refusal that it also comes as RFC 9457 has it.
-fn say_that_refusals_come_as_problems_too(document: &mut utoipa::openapi::OpenApi) {
-    let (name, schema) = (Problem::name().into_owned(), Problem::schema());
-    document.components.get_or_insert_default().schemas.insert(name.clone(), schema);
-    let operations = document.paths.paths.values_mut().flat_map(|item| {
-        let own = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
-        own.into_iter().flatten()
-    });
-    for (status, response) in operations.flat_map(|operation| operation.responses.responses.iter_mut()) {
-        if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response) {
-            let problem = RefOr::T(Content::new(Some(Ref::from_schema_name(&name))));
-            response.content.insert("application/problem+json".to_owned(), problem);
-        }
     }
 }
 

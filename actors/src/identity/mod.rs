@@ -95,7 +95,7 @@ impl Identity {
         let Owner::Me { epoch } = self.placement.owner(user.0) else {
             return Err(Error::Unavailable("another node owns this user".into()));
         };
-        let given = Given { at: self.clock.now(), by: Actor::User(user), random: 0 };
+        let given = Given { at: self.clock.now(), by: Actor::User(user).into(), random: 0 };
         let person = Person {
             email: email.to_owned(),
             display_name: login.display_name.clone(),

@@ -326,7 +326,10 @@ impl<M: Machine> Inner<M> {
                 (Some(message), _) => message,
                 (None, Some((command, order, reply))) => {
                     match Arc::clone(&slot.permits).try_acquire_owned() {
-                        Ok(permit) => Message::Command { command, order, permit, reply },
+                        Ok(permit) => {
+                            let order = Box::new(order);
+                            Message::Command { command, order, permit, reply }
+                        }
                         Err(TryAcquireError::NoPermits) => return Err(Failure::Busy),
                         // It is going to sleep; whoever waits for that wakes it again.
                         Err(TryAcquireError::Closed) => {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    cause::Cause,
     directory::{Inner, Order, Shown, Slot},
     failure::Failure,
     machine::{Actor, Effect, Given, Lost, Machine, Wanted},
@@ -60,7 +61,7 @@ pub struct Intent(());
 #[derive(Debug)]
 pub(super) enum Message<M: Machine> {
     /// Somebody asks for something; the permit is given back once it is handled.
-    Command { command: M::Command, order: Order, permit: OwnedSemaphorePermit, reply: Reply<M> },
+    Command { command: M::Command, order: Box<Order>, permit: OwnedSemaphorePermit, reply: Reply<M> },
     /// A piece of work ended.
     Report { key: M::WorkKey, nonce: u64, command: Option<M::Command> },
     /// An instant has come, or a child has something to tell.
@@ -145,7 +146,7 @@ impl<M: Machine> ractor::Actor for Entity<M> {
         live.slot.touch(live.inner.shared.clock.now());
         match message {
             Message::Command { command, order, permit, reply } => {
-                let answer = live.command(&command, order).await?;
+                let answer = live.command(&command, *order).await?;
                 drop(permit);
                 // The caller may have gone away; what was asked took effect all the same.
                 reply.send(answer).ok();
@@ -169,7 +170,7 @@ enum Broken {
 type Answer<M> = Result<Shown<M>, Failure<M>>;
 
 impl<M: Machine> Live<M> {
-    fn given(&self, by: Actor) -> Given {
+    fn given(&self, by: Cause) -> Given {
         let clock = &self.inner.shared.clock;
         Given { at: clock.now(), by, random: clock.random() }
     }

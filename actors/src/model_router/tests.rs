@@ -127,6 +127,7 @@ fn caller() -> Caller {
         workspace: WorkspaceId(Uuid::from_u128(2)),
         role: Role::Member,
         needs: Role::Member,
+        request: None,
     }
 }
 

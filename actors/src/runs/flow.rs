@@ -478,7 +478,7 @@ impl Draft {
             return;
         }
         let at = self.at();
-        let by = match self.given.by {
+        let by = match self.given.by.actor {
             Actor::User(user) => Some(user),
             Actor::System => None,
         };

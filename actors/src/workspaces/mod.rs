@@ -127,7 +127,7 @@ impl Workspaces {
             return Err(Error::field("name", format!("needs 1 to 100 characters, has {length}")));
         }
         let id = WorkspaceId(self.clock.id());
-        let given = Given { at: self.clock.now(), by: crate::kit::Actor::User(user), random: 0 };
+        let given = Given { at: self.clock.now(), by: crate::kit::Actor::User(user).into(), random: 0 };
         let save = self.founding(id, name.trim(), plan, user, &given)?;
         match self.store.save(save).await {
             Outcome::Saved => self.read(id, Role::Owner).await,
@@ -296,7 +296,7 @@ impl Workspaces {
                 RowKey { space: space::INVITATIONS, key: [id.0.as_bytes(), email.as_bytes()].concat() };
             let Some(row) = self.store.row(&ours).await? else { continue };
             let invitation: Invitation = decode("invitation", &row)?;
-            let given = Given { at: self.clock.now(), by: crate::kit::Actor::User(user), random: 0 };
+            let given = Given { at: self.clock.now(), by: crate::kit::Actor::User(user).into(), random: 0 };
             let resource = audit::Resource { kind: "user", id: user.0 };
             let mut rows = membership(id, user, invitation.role, given.at)?;
             rows.push(Row { key: ours.clone(), value: None });
