@@ -44,6 +44,30 @@ async fn a_refusal_comes_as_a_problem_to_those_who_ask_for_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_has_the_id_of_the_request() {
+    let server = TestServer::start().await;
+    let ada = server.login("ada").await;
+    let named = async |id: &str, path: &str, body: serde_json::Value| {
+        let request = ada.request(Method::POST, path).header("x-request-id", id);
+        Answer::of(request.json(&body)).await.expect(201)
+    };
+    let workflow = named("request-1", "/v1/workflows", crate::kit::chain(1)).await;
+    let body = json!({ "workflowId": workflow["id"], "input": { "title": "t" } });
+    let run = named("request-2", "/v1/runs", body).await;
+    let app = server.server.app();
+    let workspace = crate::kit::text(&run["tenantId"]).parse().unwrap();
+    let entries = app.store.audit(workspace, 0, 100).await.unwrap();
+    let entries: Vec<serde_json::Value> =
+        entries.iter().map(|entry| serde_json::from_slice(&entry.body).unwrap()).collect();
+    let requests = |event: &str| {
+        let found = entries.iter().find(|entry| entry["eventType"] == event);
+        found.map(|entry| entry["requestId"].clone())
+    };
+    assert_eq!(requests("workflow.created"), Some(json!("request-1")), "{entries:?}");
+    assert_eq!(requests("run.created"), Some(json!("request-2")), "{entries:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn options_lists_the_methods_and_head_is_get_without_a_body() {
     let server = TestServer::start().await;
     let ada = server.login("ada").await;

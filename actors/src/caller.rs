@@ -5,7 +5,10 @@ use cendriix_protocol::{
     workspaces::Role,
 };
 
-use crate::{Error, kit::machine::Actor};
+use crate::{
+    Error,
+    kit::{Cause, RequestId, machine::Actor},
+};
 
 /// A caller whose token was checked and whose membership was read for this request.
 #[derive(Clone, Debug)]
@@ -20,15 +23,18 @@ pub struct Caller {
     pub needs: Role,
     /// The API key that they ask with, if it is one. It reaches no other workspace than its own.
     pub key: Option<ApiKeyId>,
+    /// The request in which they ask.
+    pub request: Option<RequestId>,
 }
 
 impl Caller {
     /// The caller as the cause of something.
-    pub fn actor(&self) -> Actor {
-        match self.key {
+    pub fn actor(&self) -> Cause {
+        let actor = match self.key {
             Some(key) => Actor::Key { user: self.user, key },
             None => Actor::User(self.user),
-        }
+        };
+        Cause { actor, request: self.request }
     }
 
     /// Lets the caller through to a thing of `workspace`: first the tenant, then the role.

@@ -30,7 +30,8 @@ pub struct ErrorBody {
 /// The same refusal as RFC 9457 has it, for those who send `Accept: application/problem+json`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// What kind of problem it is: always `about:blank`, which means that `status` says it. `error` says more.
+    /// What kind of problem it is: always `about:blank`, which means that `status` says it; `error` says
+    /// more.
     #[serde(rename = "type")]
     pub kind: String,
     /// The name of the status.

@@ -1,4 +1,5 @@
-//! `/auth/stream-tickets`: how a browser, which cannot send a header with `EventSource`, opens an event stream.
+//! `/auth/stream-tickets`: how a browser, which cannot send a header with `EventSource`, opens an event
+//! stream.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequestParts, MatchedPath},
     http::{StatusCode, header, request::Parts},
 };
-use cendriix_actors::{api_keys::raw, caller};
+use cendriix_actors::{api_keys::raw, caller, kit::RequestId};
 
 use super::{
     error::ApiError,
@@ -55,11 +55,12 @@ async fn presented(parts: &Parts, app: &App, access: Access) -> Result<caller::C
             ApiError::unauthorized("the token is for a workspace that you do not belong to; log in again")
         })
     };
+    let request = parts.extensions.get::<RequestId>().copied();
     if let Some(grant) = tickets::presented(app, parts)? {
         let Grant { user, workspace, key, role: most } = grant;
         let role = member(workspace, user).await?.min(most);
         let needs = access.role().ok_or_else(not_for_members)?;
-        return Ok(caller::Caller { user, workspace, role, needs, key });
+        return Ok(caller::Caller { user, workspace, role, needs, key, request });
     }
     let credential = credential(parts)?;
     let needs = access.role().ok_or_else(not_for_members)?;
@@ -69,13 +70,13 @@ async fn presented(parts: &Parts, app: &App, access: Access) -> Result<caller::C
             let claims = claims.map_err(|error| ApiError::unauthorized(error.to_string()))?;
             let (user, workspace) = (claims.sub, claims.workspace);
             let role = member(workspace, user).await?;
-            Ok(caller::Caller { user, workspace, role, needs, key: None })
+            Ok(caller::Caller { user, workspace, role, needs, key: None, request })
         }
         Credential::Key(text) => {
             let acting = app.api_keys.check(text).await?;
             let acting = acting.map_err(|error| ApiError::unauthorized(error.to_string()))?;
             let (user, workspace, role) = (acting.user, acting.workspace, acting.role);
-            Ok(caller::Caller { user, workspace, role, needs, key: Some(acting.key) })
+            Ok(caller::Caller { user, workspace, role, needs, key: Some(acting.key), request })
         }
     }
 }

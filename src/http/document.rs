@@ -1,8 +1,7 @@
 //! The OpenAPI document: what the handlers say, and what is true of all of them.
 
-use cendriix_protocol::error::Problem;
 use utoipa::{
-    Modify, OpenApi, PartialSchema as _, ToSchema as _,
+    Modify, OpenApi,
     openapi::{
         Content, Header, ObjectBuilder, Ref, RefOr, ResponseBuilder, Type,
         path::{Operation, Parameter},
@@ -10,15 +9,12 @@ use utoipa::{
     },
 };
 
-use super::{areas, limits::PROBES};
+use super::{areas, limits::PROBES, refusals};
 use crate::config::Server;
 
 /// The OpenAPI document of all routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, mut document) = areas(&Server::default()).split_for_parts();
-    let problem = Problem::name().into_owned();
-    let schemas = &mut document.components.get_or_insert_default().schemas;
-    schemas.insert(problem.clone(), Problem::schema());
     for (path, item) in &mut document.paths.paths {
         let own = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         for operation in own.into_iter().flatten() {
@@ -30,9 +26,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
                     has_its_form(parameter);
                 }
             }
-            refuses_with_problems_too(operation, &problem);
         }
     }
+    refusals::describe(&mut document);
     document
 }
 
@@ -81,15 +77,5 @@ fn has_its_form(parameter: &mut Parameter) {
             .max_length(Some(255))
             .pattern(Some("^[!-~]+$"));
         parameter.schema = Some(form.into());
-    }
-}
-
-/// Says of every refusal that it also comes as RFC 9457 has it.
-fn refuses_with_problems_too(operation: &mut Operation, problem: &str) {
-    for (status, response) in &mut operation.responses.responses {
-        if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response) {
-            let problem = RefOr::T(Content::new(Some(Ref::from_schema_name(problem))));
-            response.content.insert("application/problem+json".to_owned(), problem);
-        }
     }
 }

@@ -18,6 +18,10 @@ use crate::{
     config::Server,
 };
 
+/// What is said when the deadline of a route has passed.
+const TOO_LONG: &str = "the answer took too long; what was asked may take effect all the same: look, or ask \
+    again with the same Idempotency-Key";
+
 /// Lets a request through to its handler, for as long as its route may take.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let headers = request.headers();
@@ -39,12 +43,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         None => answer.await,
         Some(within) => match tokio::time::timeout(within, answer).await {
             Ok(response) => response,
-            Err(_) => ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the answer took too long; what was asked may take effect all the same, so look, or ask again \
-                 with the same Idempotency-Key",
-            )
-            .into_response(),
+            Err(_) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, TOO_LONG).into_response(),
         },
     };
     if route.is_some_and(|route| route.is_secret) {

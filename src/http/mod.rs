@@ -16,6 +16,7 @@ mod model_router;
 mod operations;
 mod orchestrator;
 pub mod places;
+mod refusals;
 mod request;
 mod runs;
 mod sse;

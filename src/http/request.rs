@@ -7,6 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use cendriix_actors::kit::RequestId;
 use cendriix_protocol::error::Problem;
 use tracing::Instrument as _;
 
@@ -22,31 +23,33 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const PROBLEM: &str = "application/problem+json";
 
 /// Gives the request an id, its refusals their shape, and its answer the headers that every answer has.
-pub(super) async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_plain(id));
-    let id = given.map_or_else(|| app.clock.id().to_string(), str::to_owned);
-    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let given = headers.get(REQUEST_ID).and_then(|id| RequestId::new(id.to_str().ok()?));
+    let known = given.or_else(|| RequestId::new(&app.clock.id().to_string()));
+    let id = known.as_ref().map_or("", RequestId::as_str);
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let path = matched.as_ref().map_or("", MatchedPath::as_str);
     let route = table::find(request.method(), path);
     let wants_problem = accepts_problem(headers);
     let span = tracing::debug_span!("request", request.id = %id, method = %request.method(), route = path);
+    if let Some(known) = known {
+        // The audit log has it too.
+        request.extensions_mut().insert(known);
+    }
     let began = app.clock.now();
     let response = match methods(&app, &request, path) {
         Some(answer) => answer,
         None => next.run(request).instrument(span.clone()).await,
     };
-    let mut response = shaped(response, &id, wants_problem);
+    let mut response = shaped(response, id, wants_problem);
     let status = response.status().as_u16();
     let duration_ms = app.clock.now().since(began).as_millis();
     tracing::debug!(parent: &span, status, duration_ms, "answered");
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     guarded(response, route)
-}
-
-fn is_plain(id: &str) -> bool {
-    (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn accepts_problem(headers: &HeaderMap) -> bool {

@@ -13,7 +13,7 @@ const STATE_SEEN: [(&str, &str, &str); 1] =
     [("actors/src/workflows/mod.rs", "runs", "a workflow is compiled to the plan that a run starts with")];
 
 /// Files of `src/http` that serve every area and are none themselves.
-const INFRASTRUCTURE: [&str; 15] = [
+const INFRASTRUCTURE: [&str; 16] = [
     "around",
     "caller",
     "error",
@@ -25,6 +25,7 @@ const INFRASTRUCTURE: [&str; 15] = [
     "operations",
     "page",
     "places",
+    "refusals",
     "request",
     "sse",
     "table",

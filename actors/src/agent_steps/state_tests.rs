@@ -66,7 +66,7 @@ fn spent(tokens: u64) -> Vec<Spent> {
 }
 
 fn given() -> Given {
-    Given { at: BEGAN, by: Actor::System, random: 1 }
+    Given { at: BEGAN, by: Actor::System.into(), random: 1 }
 }
 
 fn rebuilt(events: &[Event]) -> AgentStep {

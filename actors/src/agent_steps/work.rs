@@ -108,7 +108,7 @@ fn unheld(error: &(dyn std::error::Error + 'static)) -> Broken {
 
 /// Whether nothing comes after a report.
 fn ends(step: &AgentStep, command: &Command, at: Timestamp) -> bool {
-    let given = Given { at, by: Actor::System, random: 0 };
+    let given = Given { at, by: Actor::System.into(), random: 0 };
     let led_to = step.decide(command, &given).unwrap_or_default();
     led_to.iter().any(|event| matches!(event, Event::Ended { .. }))
 }

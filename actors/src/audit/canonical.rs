@@ -74,6 +74,7 @@ mod tests {
                 actor: "user:1".to_owned(),
                 event_type: &event_type,
                 payload: &payload,
+                request_id: None,
                 resource: Resource { kind: "run", id: Uuid::from_u128(3) },
                 timestamp: Timestamp(1_780_000_000_000),
             };

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::kit::machine::Given;
+use crate::kit::{RequestId, machine::Given};
 
 /// What an entry is about. The members stand in the order of the canonical form.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -32,6 +32,8 @@ struct Entry<'a> {
     actor: String,
     event_type: &'a str,
     payload: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
     resource: Resource,
     timestamp: Timestamp,
 }
@@ -44,7 +46,9 @@ pub fn draft(
     resource: Resource,
     payload: &Value,
 ) -> Draft {
-    let entry = Entry { actor: given.by.to_string(), event_type, payload, resource, timestamp: given.at };
+    let request_id = given.by.request.as_ref().map(RequestId::as_str);
+    let actor = given.by.to_string();
+    let entry = Entry { actor, event_type, payload, request_id, resource, timestamp: given.at };
     let body = Bytes::from(canonical::written(&entry));
     Draft { workspace: workspace.0, digest: sha256(&body), body }
 }
@@ -72,17 +76,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{golden, kit::Actor};
+    use crate::{
+        golden,
+        kit::{Actor, Cause},
+    };
 
     #[test]
     fn entries_are_written_and_checked_as_ever() {
         let by = Actor::User(UserId(Uuid::from_u128(7)));
-        let given = Given { at: Timestamp(1_780_000_000_000), by, random: 0 };
+        let given = Given { at: Timestamp(1_780_000_000_000), by: by.into(), random: 0 };
         let payload = json!({ "title": "grüße", "steps": 3, "cost": 0.25, "note": null });
         let resource = Resource { kind: "run", id: Uuid::from_u128(3) };
-        let draft = draft(WorkspaceId(Uuid::from_u128(1)), &given, "run.created", resource, &payload);
+        let workspace = WorkspaceId(Uuid::from_u128(1));
+        let draft = draft(workspace, &given, "run.created", resource, &payload);
         let body = golden::same("audit-entry.json", &draft.body);
         assert_eq!(digest_of(&body), Ok(draft.digest));
+        let by = Cause { request: RequestId::new("r-1"), ..given.by };
+        let asked = super::draft(workspace, &Given { by, ..given }, "run.created", resource, &payload);
+        assert_eq!(digest_of(&golden::same("audit-entry-of-request.json", &asked.body)), Ok(asked.digest));
         assert!(digest_of(b"{ \"a\": 1 }").is_err());
         assert!(digest_of(b"nonsense").is_err());
     }

@@ -95,7 +95,7 @@ impl Identity {
             return Ok(*newest);
         }
         let home = WorkspaceId(self.clock.id());
-        let given = Given { at: self.clock.now(), by: Actor::User(user), random: 0 };
+        let given = Given { at: self.clock.now(), by: Actor::User(user).into(), random: 0 };
         let epoch = self.epoch(user)?;
         let mut save =
             self.workspaces.founding(home, &own(&person.display_name), Plan::Enterprise, user, &given)?;
@@ -124,7 +124,7 @@ impl Identity {
     async fn register(&self, login: &Login, email: &str, account: RowKey) -> Result<UserId, Error> {
         let (user, home) = (UserId(self.clock.id()), WorkspaceId(self.clock.id()));
         let epoch = self.epoch(user)?;
-        let given = Given { at: self.clock.now(), by: Actor::User(user), random: 0 };
+        let given = Given { at: self.clock.now(), by: Actor::User(user).into(), random: 0 };
         let person = Person {
             email: email.to_owned(),
             display_name: login.display_name.clone(),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    cause::Cause,
     directory::{Inner, Order, Shown, Slot},
     failure::Failure,
     machine::{Actor, Effect, Given, Lost, Machine, Wanted},
@@ -169,7 +170,7 @@ enum Broken {
 type Answer<M> = Result<Shown<M>, Failure<M>>;
 
 impl<M: Machine> Live<M> {
-    fn given(&self, by: Actor) -> Given {
+    fn given(&self, by: Cause) -> Given {
         let clock = &self.inner.shared.clock;
         Given { at: clock.now(), by, random: clock.random() }
     }

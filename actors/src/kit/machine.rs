@@ -13,6 +13,8 @@ use cendriix_protocol::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
+use super::cause::Cause;
+
 /// Who caused something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Actor {
@@ -49,8 +51,8 @@ impl std::fmt::Display for Actor {
 pub struct Given {
     /// When the command is decided.
     pub at: Timestamp,
-    /// Who caused it.
-    pub by: Actor,
+    /// What caused it.
+    pub by: Cause,
     /// Random bits.
     pub random: u128,
 }

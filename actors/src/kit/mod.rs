@@ -10,6 +10,7 @@
 //!   what is idle.
 //! - [`clock`]: time, ids and chance, through one handle. [`tasks`]: everything that runs beside an actor.
 
+mod cause;
 pub mod clock;
 pub mod directory;
 pub mod entity;
@@ -29,6 +30,7 @@ pub mod tasks;
 #[cfg(test)]
 mod tests;
 
+pub use cause::{Cause, RequestId};
 pub use clock::Clock;
 pub use directory::{Attachment, Entities, Order, Shown};
 pub use entity::{Intent, Task, World};

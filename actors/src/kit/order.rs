@@ -3,7 +3,7 @@
 use cendriix_persistence::store::{Guard, Row};
 use uuid::Uuid;
 
-use super::machine::Actor;
+use super::cause::Cause;
 
 /// What the one who asks wants saved in the same transaction.
 #[derive(Clone, Debug, Default)]
@@ -20,14 +20,14 @@ pub struct Order {
     /// Names the command, so that asking again gets the same answer and changes nothing.
     pub command: Option<Uuid>,
     /// Who asks.
-    pub by: Actor,
+    pub by: Cause,
     /// What is saved along with it.
     pub attachment: Attachment,
 }
 
 impl Order {
     /// An order without a name and with nothing to go along.
-    pub fn of(by: Actor) -> Self {
-        Self { command: None, by, attachment: Attachment::default() }
+    pub fn of(by: impl Into<Cause>) -> Self {
+        Self { command: None, by: by.into(), attachment: Attachment::default() }
     }
 }

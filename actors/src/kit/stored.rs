@@ -163,7 +163,7 @@ impl<M: Machine> Image<M> {
         given: &Given,
         events: &[M::Event],
     ) -> Result<Change, TooLarge> {
-        let journaled = JournaledRef { command, at: given.at, by: given.by, events };
+        let journaled = JournaledRef { command, at: given.at, by: given.by.actor, events };
         self.take(command, events, self.version + 1);
         let wanted = self.machine.work();
         let batch = Batch {

@@ -128,6 +128,7 @@ fn caller() -> Caller {
         role: Role::Member,
         needs: Role::Member,
         key: None,
+        request: None,
     }
 }
 

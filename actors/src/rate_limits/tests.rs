@@ -13,7 +13,7 @@ use crate::caller::Caller;
 
 fn owner() -> Caller {
     let (user, workspace) = (UserId(Uuid::from_u128(7)), WorkspaceId(Uuid::from_u128(1)));
-    Caller { user, workspace, role: Role::Owner, needs: Role::Viewer, key: None }
+    Caller { user, workspace, role: Role::Owner, needs: Role::Viewer, key: None, request: None }
 }
 
 struct Bench {

@@ -478,7 +478,7 @@ impl Draft {
             return;
         }
         let at = self.at();
-        self.emit(Event::CancelRequested { by: self.given.by.user(), at });
+        self.emit(Event::CancelRequested { by: self.given.by.actor.user(), at });
         // What computes only is dropped; everything else gets the time to end by itself, or a person says how
         // it ended.
         let goes_on = self.agents_work() || self.run.activity().is_some();

@@ -56,7 +56,7 @@ struct Story {
 impl Story {
     fn begin(birth: &Birth) -> Self {
         let id = RunId(ids::compose(BEGAN.0, 5, 99));
-        let given = Given { at: BEGAN, by: PERSON, random: 1000 };
+        let given = Given { at: BEGAN, by: PERSON.into(), random: 1000 };
         let events = Run::create(birth, id, &given).unwrap();
         let run = rebuilt(&events);
         Self { run, events, saves: 1, now: BEGAN, chance: 1000 }
@@ -64,7 +64,7 @@ impl Story {
 
     fn given(&mut self, by: Actor) -> Given {
         self.chance += 1000;
-        Given { at: self.now, by, random: self.chance }
+        Given { at: self.now, by: by.into(), random: self.chance }
     }
 
     fn take(&mut self, by: Actor, command: &Command) -> Result<Vec<Event>, Refusal> {
@@ -950,7 +950,7 @@ fn at_most_64_steps_go_on_at_the_same_time() {
 
 #[test]
 fn a_plan_without_steps_or_out_of_order_is_refused() {
-    let given = Given { at: BEGAN, by: PERSON, random: 1 };
+    let given = Given { at: BEGAN, by: PERSON.into(), random: 1 };
     let id = RunId(Uuid::from_u128(3));
     let create = |plan: Plan| Run::create(&birth(plan, Course::default(), true), id, &given);
     assert_eq!(create(Plan::default()), Err(Refusal::PlanUnsound));
@@ -978,7 +978,7 @@ fn founding_and_steps() -> Vec<Event> {
     let Ok(mut events) = Run::create(
         &birth(plan, course, true),
         RunId(Uuid::from_u128(3)),
-        &Given { at, by: PERSON, random: 1 },
+        &Given { at, by: PERSON.into(), random: 1 },
     ) else {
         panic!("the plan is sound")
     };
@@ -1437,13 +1437,13 @@ fn check(story: &mut Story) {
     for (key, wanted) in run.work() {
         match wanted {
             Wanted::At(at) => {
-                let given = Given { at: story.now.max(at), by: Actor::System, random: 3 };
+                let given = Given { at: story.now.max(at), by: Actor::System.into(), random: 3 };
                 let after = taken(run, &Machine::due(run, &key), &given);
                 assert_ne!(after.work().get(&key), Some(&wanted), "{key:?} comes again and again");
             }
             Wanted::Do(_) | Wanted::Stop(_) | Wanted::Ask(_) => {
                 for how in [Lost::Panicked("oh".into()), Lost::OutcomeUnknown, Lost::Stopped] {
-                    let given = Given { at: story.now, by: Actor::System, random: 3 };
+                    let given = Given { at: story.now, by: Actor::System.into(), random: 3 };
                     let after = taken(run, &Machine::lost(run, &key, how), &given);
                     assert_ne!(after.work().get(&key), Some(&wanted), "{key:?} is lost again and again");
                 }

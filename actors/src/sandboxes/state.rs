@@ -187,9 +187,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::kit::machine::Actor;
+    use crate::kit::{Cause, machine::Actor};
 
-    const GIVEN: Given = Given { at: Timestamp(1_780_000_000_000), by: Actor::System, random: 0 };
+    const BY: Cause = Cause { actor: Actor::System, request: None };
+    const GIVEN: Given = Given { at: Timestamp(1_780_000_000_000), by: BY, random: 0 };
 
     fn born() -> Sandbox {
         let (workspace, run) = (WorkspaceId(Uuid::from_u128(1)), RunId(Uuid::from_u128(2)));

@@ -138,7 +138,7 @@ impl Workspaces {
             // Two log-ins at once: the second finds the invitation gone.
             let Some(row) = self.store.row(&invitation_key(id, email)).await? else { return Ok((None, ())) };
             let invitation: Invitation = decode("invitation", &row)?;
-            let given = Given { at: self.clock.now(), by: Actor::User(user), random: 0 };
+            let given = Given { at: self.clock.now(), by: Actor::User(user).into(), random: 0 };
             let mut save = Save { rows: uninvited(id, email).into(), ..Save::default() };
             // Whoever is a member already keeps the role they have.
             if self.role(id, user).await?.is_none() {

@@ -13,7 +13,7 @@ use tokio_util::{either::Either, sync::CancellationToken};
 
 use super::{
     activity::{Activity, Patience, Verdict},
-    service::Routes,
+    routes::Routes,
     stream::{Held, Stream},
 };
 use crate::config::Server;

@@ -8,7 +8,7 @@
 mod activity;
 pub(crate) mod body;
 mod connection;
-mod service;
+mod routes;
 mod stream;
 pub mod tls;
 

@@ -127,7 +127,7 @@ impl Certificate {
                     tracing::info!("the TLS certificate was read again");
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the TLS files have changed and cannot be used; the former pair stays");
+                    tracing::error!(%error, "changed TLS files cannot be used, so the former pair stays");
                 }
             }
         }
