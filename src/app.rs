@@ -4,17 +4,24 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use cendriix_actors::{
-    System, agent_steps::AgentSteps, entities::Entities, identity::Identity, kit::Clock,
-    model_router::ModelRouter, orchestrator::Orchestrator, runs::Runs, workflows::Workflows,
+    System,
+    agent_steps::AgentSteps,
+    entities::Entities,
+    identity::Identity,
+    kit::{Clock, shared::Shared},
+    model_router::ModelRouter,
+    orchestrator::Orchestrator,
+    runs::Runs,
+    workflows::Workflows,
     workspaces::Workspaces,
 };
 use cendriix_persistence::store::SharedStore;
-use cendriix_protocol::ids::RunId;
+use cendriix_protocol::{ids::RunId, time::Timestamp};
 use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, data_dir::DataDir};
+use crate::{config::Config, data_dir::DataDir, http::metrics::DoorMeters};
 
 /// How much memory answers may take that are kept, in bytes.
 const RENDERED_BYTES: u64 = 16 << 20;
@@ -52,6 +59,12 @@ pub struct Parts {
     pub entities: Entities,
     /// Models to ask.
     pub models: ModelRouter,
+    /// What all entities share.
+    pub shared: Shared,
+    /// What the door counts.
+    pub door: DoorMeters,
+    /// When the server started.
+    pub began: Timestamp,
     /// Time, ids and chance.
     pub clock: Clock,
     /// Where everything is kept.
@@ -74,7 +87,14 @@ pub struct Parts {
 
 impl App {
     /// Puts together what handlers reach.
-    pub fn new(system: &System, config: Config, data: DataDir, control_token: String, port: u16) -> Self {
+    pub fn new(
+        system: &System,
+        door: DoorMeters,
+        config: Config,
+        data: DataDir,
+        control_token: String,
+        port: u16,
+    ) -> Self {
         Self(Arc::new(Parts {
             identity: system.identity.clone(),
             workspaces: system.workspaces.clone(),
@@ -84,6 +104,9 @@ impl App {
             agent_steps: system.agent_steps.clone(),
             entities: system.entities.clone(),
             models: system.models.clone(),
+            shared: system.shared.clone(),
+            door,
+            began: system.shared.clock.now(),
             clock: system.shared.clock.clone(),
             store: Arc::clone(&system.shared.store),
             data,

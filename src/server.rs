@@ -6,18 +6,23 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use cendriix_actors::{
     Settings, System,
     identity::tokens::{KeyError, Tokens},
-    kit::Clock,
+    kit::{Clock, Meters},
     sandboxes::{Filesystem, Sandboxes},
     system::{self, Former},
 };
-use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
+use cendriix_persistence::{
+    StoreError,
+    blobs::Blobs,
+    redb::{self, RedbStore},
+    store::Observer,
+};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     app::App,
     config::{Config, SandboxMode},
     data_dir::{Control, DataDir},
-    http::{self, listener},
+    http::{self, listener, metrics, metrics::DoorMeters},
 };
 
 /// A server that runs.
@@ -27,6 +32,8 @@ pub struct Server {
     app: App,
     system: System,
     listener: JoinHandle<()>,
+    /// The second address, and what listens there.
+    admin: Option<(SocketAddr, JoinHandle<()>)>,
     store: Arc<RedbStore>,
 }
 
@@ -55,9 +62,19 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// What is counted has names that contradict each other.
+    #[error("cannot count: {0}; this is a fault of the program")]
+    Meters(#[from] prometheus::Error),
     /// A supervisor did not start, or an endpoint for models is wrong.
     #[error("cannot start the actors: {0}")]
     Actors(#[from] system::StartError),
+}
+
+async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { addr, source };
+    let socket = TcpListener::bind(addr).await.map_err(failed)?;
+    let addr = socket.local_addr().map_err(failed)?;
+    Ok((socket, addr))
 }
 
 /// Closes the store once nobody else holds it, and the file can be opened again. Waits at most two seconds.
@@ -101,6 +118,9 @@ impl Server {
             Ok(()) => {
                 let (addr, data) = (server.addr, server.app.data.path().display());
                 tracing::info!(%addr, %data, "listening");
+                if let Some(addr) = server.admin_addr() {
+                    tracing::info!(%addr, "metrics are shown");
+                }
                 server.say_how_commands_are_contained(mode);
                 Ok(server)
             }
@@ -153,10 +173,15 @@ impl Server {
         let unusable = |source| StartError::Data { path: data.path().display().to_string(), source };
         data.create().map_err(unusable)?;
         let wanted = config.server.listen;
-        let socket = TcpListener::bind(wanted).await;
-        let socket = socket.map_err(|source| StartError::Listen { addr: wanted, source })?;
-        let addr = socket.local_addr().map_err(|source| StartError::Listen { addr: wanted, source })?;
-        let store = Arc::new(RedbStore::open(&data.store(), &config.storage.options())?);
+        let (socket, addr) = listen(wanted).await?;
+        let admin = match config.admin.listen {
+            Some(wanted) => Some(listen(wanted).await?),
+            None => None,
+        };
+        let meters = Meters::new()?;
+        let observer: Arc<dyn Observer> = Arc::new(meters.store().clone());
+        let options = redb::Options { observer: Some(observer), ..config.storage.options() };
+        let store = Arc::new(RedbStore::open(&data.store(), &options)?);
         let helper = match &config.sandbox.helper {
             helper if helper.as_os_str().is_empty() => std::env::current_exe().map_err(unusable)?,
             helper => helper.clone(),
@@ -177,16 +202,25 @@ impl Server {
             mode: config.sandbox.mode.into(),
             models: (&config.models).into(),
             former,
+            meters: meters.clone(),
         };
         let system = System::start(settings).await?;
-        let app = App::new(&system, config, data, control_token, addr.port());
+        let door = DoorMeters::new(&meters)?;
+        let app = App::new(&system, door, config, data, control_token, addr.port());
         let listener = listener::start(socket, http::router(app.clone()), &app);
-        Ok(Self { addr, app, system, listener, store })
+        let admin =
+            admin.map(|(socket, addr)| (addr, listener::start(socket, metrics::admin(app.clone()), &app)));
+        Ok(Self { addr, app, system, listener, admin, store })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where operators' tools find it, if there is such an address.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(addr, _)| *addr)
     }
 
     /// What its handlers reach.
@@ -208,7 +242,13 @@ impl Server {
     pub async fn stop(self) {
         self.app.draining.cancel();
         let patience = Duration::from_millis(self.app.config.server.drain_ms);
-        if tokio::time::timeout(patience, self.listener).await.is_err() {
+        let admin = async {
+            if let Some((_, listener)) = self.admin {
+                drop(listener.await);
+            }
+        };
+        let listeners = futures::future::join(self.listener, admin);
+        if tokio::time::timeout(patience, listeners).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
         self.system.stop().await;

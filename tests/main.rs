@@ -8,6 +8,7 @@ mod disk;
 mod kit;
 mod openapi;
 mod openness;
+mod operating;
 mod remote;
 mod run;
 mod sandbox;

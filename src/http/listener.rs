@@ -46,11 +46,12 @@ async fn accept(socket: TcpListener, router: Router, app: App) {
         let service = TowerToHyperService::new(router.clone());
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
+        let counted = app.door.connection();
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended badly");
             }
-            drop(permit);
+            drop((permit, counted));
         });
     }
     drop(socket);

@@ -2,11 +2,13 @@
 
 mod agent_steps;
 pub mod caller;
+mod docs;
 mod entities;
 pub mod error;
 pub mod extract;
 mod identity;
 pub mod listener;
+pub mod metrics;
 mod model_router;
 mod operations;
 mod orchestrator;
@@ -64,6 +66,7 @@ fn areas(limits: &Server) -> OpenApiRouter<App> {
         .nest("/v1", v1)
         .merge(identity::well_known())
         .merge(operations::routes())
+        .merge(docs::routes())
 }
 
 /// The OpenAPI document of all routes.

@@ -21,13 +21,16 @@ pub(super) async fn envelope(State(app): State<App>, request: Request, next: Nex
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let span = tracing::debug_span!("request", request.id = %id, method = %request.method(), route);
     let began = app.clock.now();
+    let in_flight = app.door.begin(request.method(), route);
     let response = match foreign(&app, request.headers(), request.uri().authority()) {
         Some(refusal) => refusal.into_response(),
         None => next.run(request).instrument(span.clone()).await,
     };
     let mut response = enveloped(response, &id);
     let status = response.status().as_u16();
-    let duration_ms = app.clock.now().since(began).as_millis();
+    let took = app.clock.now().since(began);
+    in_flight.answered(response.status(), took);
+    let duration_ms = took.as_millis();
     tracing::debug!(parent: &span, status, duration_ms, "answered");
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -13,12 +13,14 @@ const STATE_SEEN: [(&str, &str, &str); 1] =
     [("actors/src/workflows/mod.rs", "runs", "a workflow is compiled to the plan that a run starts with")];
 
 /// Files of `src/http` that serve every area and are none themselves.
-const INFRASTRUCTURE: [&str; 11] = [
+const INFRASTRUCTURE: [&str; 13] = [
     "caller",
+    "docs",
     "error",
     "extract",
     "limits",
     "listener",
+    "metrics",
     "mod",
     "operations",
     "page",

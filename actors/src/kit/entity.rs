@@ -31,6 +31,10 @@ pub trait World<M: Machine>: Send + Sync + 'static {
     /// Performs a piece of work and says what came of it. Runs beside the entity and ends when it no longer
     /// wants it. Only an answer to [`Wanted::Ask`] may be `None`: there is nothing to tell yet.
     async fn perform(&self, task: Task<M>) -> Option<M::Command>;
+
+    /// Is told what happened once it is on disk, to count it; must not wait. What happened while the process
+    /// was killed is not told again.
+    fn happened(&self, _events: &[M::Event]) {}
 }
 
 /// A piece of work to perform.
@@ -319,6 +323,7 @@ impl<M: Machine> Live<M> {
         self.image = next;
         self.nudged = false;
         self.slot.show(self.shown());
+        self.inner.world.happened(events);
         self.inner.shared.hub.bump(key, self.image.seq);
         self.reconcile(true, false);
         self.inner.shared.kinds.wake_all(&self.inner.shared.tasks, &children);

@@ -7,6 +7,7 @@
 
 pub mod brief;
 mod commands;
+mod counted;
 pub mod delivery;
 pub mod detect;
 mod flow;
