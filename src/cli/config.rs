@@ -19,6 +19,9 @@ pub(super) fn run(command: &Command, loaded: &Loaded, file: Option<&str>, json: 
     match command {
         Command::Show => show(loaded, json)?,
         Command::Check => {
+            for warning in &loaded.warnings {
+                output::note(&format!("warning: {}", output::plain_line(warning)));
+            }
             let said = if json {
                 json!({ "ok": true, "warnings": loaded.warnings }).to_string()
             } else {

@@ -36,6 +36,7 @@ impl FromRequestParts<App> for Caller {
         let Access::Role(needs) = needed(parts)? else {
             return Err(ApiError::new(StatusCode::FORBIDDEN, "this route is not for members of workspaces"));
         };
+        tracing::Span::current().record("workspace.id", tracing::field::display(claims.workspace));
         Ok(Self(caller::Caller { user: claims.sub, workspace: claims.workspace, role, needs }))
     }
 }

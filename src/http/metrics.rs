@@ -21,7 +21,7 @@ use prometheus::{
     IntGaugeVec, Opts, TextEncoder,
 };
 
-use super::{caller::is_same, error::ApiError, table::ROUTES};
+use super::{caller::is_same, error::ApiError, request::enveloped, table::ROUTES};
 use crate::{app::App, data_dir::DataDir, version::VERSION};
 
 /// Seconds that requests take; streams end with their headers.
@@ -243,8 +243,11 @@ pub(super) async fn guarded(State(app): State<App>, headers: HeaderMap) -> Resul
 }
 
 /// Shows it to everybody who reaches the second address, unless there is a token.
-async fn open(state: State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
-    if state.config.admin.metrics_token.is_empty() { text(&state) } else { guarded(state, headers).await }
+async fn open(State(app): State<App>, headers: HeaderMap) -> Response {
+    let id = app.clock.id().to_string();
+    let is_open = app.config.admin.metrics_token.is_empty();
+    let answer = if is_open { text(&app) } else { guarded(State(app), headers).await };
+    enveloped(answer.into_response(), &id)
 }
 
 /// What is served at the second address.

@@ -1,5 +1,7 @@
 //! What happens to every request: an id, a span, the envelope around errors, and the guard of `dev` mode.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{MatchedPath, Request, State},
@@ -14,12 +16,17 @@ use crate::app::App;
 
 const REQUEST_ID: &str = "x-request-id";
 
+/// From how long on an answer is slow, also one that its client waits for on purpose (`Prefer: wait`).
+const SLOW: Duration = Duration::from_secs(5);
+
 /// Gives the request an id and its errors their envelope; what web pages of others ask gets no further.
 pub(super) async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_plain(id));
     let id = given.map_or_else(|| app.clock.id().to_string(), str::to_owned);
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let span = tracing::debug_span!("request", request.id = %id, method = %request.method(), route);
+    let method = request.method();
+    let workspace = tracing::field::Empty;
+    let span = tracing::info_span!("request", request.id = %id, %method, route, workspace.id = workspace);
     let began = app.clock.now();
     let in_flight = app.door.begin(request.method(), route);
     let response = match foreign(&app, request.headers(), request.uri().authority()) {
@@ -30,8 +37,15 @@ pub(super) async fn envelope(State(app): State<App>, request: Request, next: Nex
     let status = response.status().as_u16();
     let took = app.clock.now().since(began);
     in_flight.answered(response.status(), took);
-    let duration_ms = took.as_millis();
-    tracing::debug!(parent: &span, status, duration_ms, "answered");
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    // What went wrong and what was slow is worth a line always, all else only to whoever looks for it.
+    span.in_scope(|| {
+        if status >= 500 || took >= SLOW {
+            tracing::info!(status, duration_ms, "answered");
+        } else {
+            tracing::debug!(status, duration_ms, "answered");
+        }
+    });
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -43,7 +57,7 @@ fn is_plain(id: &str) -> bool {
 }
 
 /// Puts the id into our own errors, and whatever else refused the request into our envelope.
-fn enveloped(mut response: Response, id: &str) -> Response {
+pub(super) fn enveloped(mut response: Response, id: &str) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;

@@ -330,7 +330,10 @@ impl<M: Machine> Inner<M> {
                 (Some(message), _) => message,
                 (None, Some((command, order, reply))) => {
                     match Arc::clone(&slot.permits).try_acquire_owned() {
-                        Ok(permit) => Message::Command { command, order, permit, reply },
+                        Ok(permit) => {
+                            let span = Box::new(tracing::Span::current());
+                            Message::Command { command, order, permit, reply, span }
+                        }
                         Err(TryAcquireError::NoPermits) => return Err(Failure::Busy),
                         // It is going to sleep; whoever waits for that wakes it again.
                         Err(TryAcquireError::Closed) => {
