@@ -4,19 +4,31 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::body::Bytes;
 use cendriix_actors::{
-    System, agent_steps::AgentSteps, api_keys::ApiKeys, entities::Entities, identity::Identity, kit::Clock,
-    model_router::ModelRouter, orchestrator::Orchestrator, rate_limits::RateLimits, runs::Runs,
-    workflows::Workflows, workspaces::Workspaces,
+    System,
+    agent_steps::AgentSteps,
+    api_keys::ApiKeys,
+    entities::Entities,
+    identity::Identity,
+    kit::{Clock, shared::Shared},
+    model_router::ModelRouter,
+    orchestrator::Orchestrator,
+    rate_limits::RateLimits,
+    runs::Runs,
+    workflows::Workflows,
+    workspaces::Workspaces,
 };
 use cendriix_persistence::store::SharedStore;
-use cendriix_protocol::ids::{RunId, WorkspaceId};
+use cendriix_protocol::{
+    ids::{RunId, WorkspaceId},
+    time::Timestamp,
+};
 use quick_cache::{Weighter, sync::Cache};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
     data_dir::DataDir,
-    http::{limits::Addresses, places::Places, tickets::Tickets},
+    http::{limits::Addresses, metrics::DoorMeters, places::Places, tickets::Tickets},
 };
 
 /// How much memory answers may take that are kept, in bytes.
@@ -61,6 +73,12 @@ pub struct Parts {
     pub rate_limits: Arc<dyn RateLimits>,
     /// How often strangers may ask.
     pub addresses: Addresses,
+    /// What all entities share.
+    pub shared: Shared,
+    /// What the door counts.
+    pub door: DoorMeters,
+    /// When the server started.
+    pub began: Timestamp,
     /// Time, ids and chance.
     pub clock: Clock,
     /// Where everything is kept.
@@ -98,7 +116,14 @@ pub struct Ports {
 
 impl App {
     /// Puts together what handlers reach.
-    pub fn new(system: &System, config: Config, data: DataDir, control_token: String, ports: Ports) -> Self {
+    pub fn new(
+        system: &System,
+        door: DoorMeters,
+        config: Config,
+        data: DataDir,
+        control_token: String,
+        ports: Ports,
+    ) -> Self {
         let server = &config.server;
         Self(Arc::new(Parts {
             identity: system.identity.clone(),
@@ -112,6 +137,9 @@ impl App {
             models: system.models.clone(),
             rate_limits: Arc::clone(&system.rate_limits),
             addresses: Addresses::new(&config),
+            shared: system.shared.clone(),
+            door,
+            began: system.shared.clock.now(),
             clock: system.shared.clock.clone(),
             store: Arc::clone(&system.shared.store),
             data,

@@ -3,26 +3,30 @@
 //! `config/default.toml` shows every key with its unit and reason; a test holds it against
 //! [`Config::default`].
 
+mod admin;
+mod layers;
 mod limits;
+mod loaded;
 mod models;
+mod nearest;
 mod repositories;
 mod server;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use cendriix_actors::{
     kit::directory::Rest, model_router::openai, repositories::Remotes, runs::grounds::Reachable,
     sandboxes::Mode,
 };
 use cendriix_persistence::redb;
-use figment::{
-    Figment,
-    providers::{Env, Format, Serialized, Toml},
-};
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
 
 pub use self::{
+    admin::Admin,
+    layers::{Origin, Problem},
     limits::Limits,
+    loaded::{Flags, Loaded, Shown},
     models::{Breaker, Model, Models, OpenAi},
     repositories::RepositoriesConfig,
     server::{Server, Tls},
@@ -50,6 +54,8 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// Which repositories may be worked on, and how those on other servers are reached.
     pub repositories: RepositoriesConfig,
+    /// What operators and their tools reach beside the API.
+    pub admin: Admin,
     /// What is logged.
     pub log: Log,
 }
@@ -100,6 +106,7 @@ impl Storage {
             cache_bytes: self.cache_mib << 20,
             queue: self.queue,
             free_bytes_min: self.free_mib_min << 20,
+            observer: None,
         }
     }
 }
@@ -191,28 +198,31 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the command line says over everything else.
-#[derive(Clone, Debug, Default)]
-pub struct Flags {
-    /// The configuration file.
-    pub config: Option<PathBuf>,
-    /// See [`Server::listen`].
-    pub listen: Option<SocketAddr>,
-    /// See [`Storage::data`].
-    pub data: Option<PathBuf>,
-    /// See [`Sandbox::mode`].
-    pub sandbox: Option<SandboxMode>,
-}
-
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file or a variable has a wrong or an unknown key.
-    #[error("the configuration is wrong: {0}")]
-    Wrong(Box<figment::Error>),
+    /// Files or variables have wrong or unknown keys.
+    #[error("the configuration is wrong:{}", listed(.0))]
+    Wrong(Vec<Problem>),
+    /// A key is wrong, and somebody set it.
+    #[error("{origin}: {source}")]
+    Placed {
+        /// Who.
+        origin: Origin,
+        /// What is wrong with it.
+        source: Box<ConfigError>,
+    },
     /// The file is not there.
     #[error("there is no configuration file {0}")]
     NoFile(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Everybody could log in as anybody.
     #[error(
         "log-in mode `dev` believes every client, so it listens on loopback only, not on {0}; \
@@ -231,33 +241,46 @@ pub enum ConfigError {
     /// An endpoint for models has no address that can be used.
     #[error("models.openai.base_url is wrong: {0}")]
     Endpoint(#[from] openai::Unusable),
+    /// Everybody could read the metrics.
+    #[error("admin.listen is an address that others can reach; set admin.metrics_token, or use 127.0.0.1")]
+    OpenMetrics,
+    /// A number is out of its bounds.
+    #[error("{0} must be {1}")]
+    Bound(&'static str, &'static str),
+    /// What is to be logged makes no sense.
+    #[error("log.level is no filter such as \"info\" or \"info,cendriix_actors=debug\": {0}")]
+    Level(String),
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().flat_map(|problem| ["\n  ".to_owned(), problem.to_string()]).collect()
+}
+
+impl ConfigError {
+    /// The key that is wrong.
+    fn key(&self) -> &str {
+        match self {
+            Self::Open(_) => "server.listen",
+            Self::Token(_) => "repositories.tokens",
+            Self::Endpoint(_) => "models.openai.base_url",
+            Self::OpenMetrics => "admin.listen",
+            Self::Limits(_) => "limits",
+            Self::Server(_) => "server",
+            Self::Level(_) => "log.level",
+            Self::Bound(key, _) => key,
+            Self::Wrong(_) | Self::Placed { .. } | Self::NoFile(_) | Self::Unreadable { .. } => "",
+        }
+    }
 }
 
 impl Config {
-    /// Puts the layers together.
+    /// Puts the layers together: built-in values, the file, the environment, flags.
     ///
     /// # Errors
     ///
     /// When a layer has a wrong or unknown key, or the result would be open to everybody.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let mut layers = Figment::from(Serialized::defaults(Self::default()));
-        if let Some(file) = &flags.config {
-            if !file.is_file() {
-                return Err(ConfigError::NoFile(file.clone()));
-            }
-            layers = layers.merge(Toml::file_exact(file));
-        }
-        // Sections and keys are parted by two underscores: CENDRIIX_SERVER__DRAIN_MS.
-        let nested = Env::prefixed("CENDRIIX_").filter(|name| name.as_str().contains("__")).split("__");
-        let mut config: Self =
-            layers.merge(nested).extract().map_err(|error| ConfigError::Wrong(Box::new(error)))?;
-        config.server.listen = flags.listen.unwrap_or(config.server.listen);
-        config.storage.data = flags.data.clone().unwrap_or(config.storage.data);
-        config.sandbox.mode = flags.sandbox.unwrap_or(config.sandbox.mode);
-        config.models.openai.take_usual(|name| std::env::var(name).ok());
-        config.repositories.take_tokens(|name| std::env::var(name).ok())?;
-        config.validate()?;
-        Ok(config)
+        Ok(Loaded::new(flags, environment())?.config)
     }
 
     /// Which repositories on this machine may be worked on: all, where only those who run the server can ask
@@ -280,12 +303,43 @@ impl Config {
         self.models.openai.validate()?;
         self.limits.validate().map_err(ConfigError::Limits)?;
         self.server.validate().map_err(ConfigError::Server)?;
+        self.bounds()?;
+        EnvFilter::try_new(&self.log.level).map_err(|error| ConfigError::Level(error.to_string()))?;
+        if self.admin.is_open() {
+            return Err(ConfigError::OpenMetrics);
+        }
         let AuthMode::Dev = self.auth.mode;
         if self.server.listen.ip().is_loopback() || self.auth.dev_allow_public {
             return Ok(());
         }
         Err(ConfigError::Open(self.server.listen))
     }
+
+    /// Holds numbers against their bounds with which nothing would work.
+    fn bounds(&self) -> Result<(), ConfigError> {
+        let positive = [
+            ("server.connections_max", self.server.connections_max),
+            ("server.body_bytes_max", self.server.body_bytes_max),
+            ("storage.queue", self.storage.queue),
+            ("rest.awake_max", self.rest.awake_max),
+            ("models.concurrency", self.models.concurrency),
+        ];
+        if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::Bound(key, "at least 1"));
+        }
+        if self.server.connections_max > tokio::sync::Semaphore::MAX_PERMITS {
+            return Err(ConfigError::Bound("server.connections_max", "at most 2^61"));
+        }
+        match self.storage.cache_mib {
+            ..=1_048_576 => Ok(()),
+            _ => Err(ConfigError::Bound("storage.cache_mib", "at most 1048576, which is a TiB")),
+        }
+    }
+}
+
+/// The variables of the environment that are texts.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
 #[cfg(test)]
@@ -296,9 +350,10 @@ mod tests {
     fn the_documented_defaults_are_the_built_in_ones() {
         let documented: Config = toml::from_str(include_str!("../config/default.toml")).unwrap();
         assert_eq!(documented, Config::default());
-        let keys = |text: &str| text.lines().filter(|line| line.contains(" = ")).count();
-        let built_in = toml::to_string(&Config::default()).unwrap();
-        assert_eq!(keys(include_str!("../config/default.toml")), keys(&built_in), "a key is not documented");
+        let documented: serde_json::Value = toml::from_str(include_str!("../config/default.toml")).unwrap();
+        let built_in = serde_json::to_value(Config::default()).unwrap();
+        let keys = |value| -> Vec<_> { layers::leaves(value).into_iter().map(|(key, _)| key).collect() };
+        assert_eq!(keys(&documented), keys(&built_in), "a key is not documented");
     }
 
     #[test]
@@ -306,14 +361,5 @@ mod tests {
         let flags = Flags { listen: Some(([0, 0, 0, 0], 8080).into()), ..Flags::default() };
         let error = Config::load(&flags).unwrap_err().to_string();
         assert!(error.contains("dev_allow_public"), "{error}");
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error_that_names_it() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "[server]\nlissten = \"127.0.0.1:1\"\n").unwrap();
-        let flags = Flags { config: Some(file.path().to_owned()), ..Flags::default() };
-        let error = Config::load(&flags).unwrap_err().to_string();
-        assert!(error.contains("lissten"), "{error}");
     }
 }

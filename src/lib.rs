@@ -4,9 +4,11 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod data_dir;
+pub mod doctor;
 pub mod http;
 pub mod server;
 pub mod telemetry;
+pub mod version;
 
 pub use config::Config;
 pub use server::Server;

@@ -6,11 +6,16 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use cendriix_actors::{
     Settings, System,
     identity::tokens::{KeyError, Tokens},
-    kit::Clock,
+    kit::{Clock, Meters},
     sandboxes::{Filesystem, Local},
     system::{self, Former},
 };
-use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
+use cendriix_persistence::{
+    StoreError,
+    blobs::Blobs,
+    redb::{self, RedbStore},
+    store::Observer,
+};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -24,6 +29,7 @@ use crate::{
             Door, Listener,
             tls::{Certificate, TlsError},
         },
+        metrics::{self, DoorMeters},
     },
 };
 
@@ -36,6 +42,8 @@ pub struct Server {
     control: Option<SocketAddr>,
     listener: Listener,
     _certificate: Option<AbortOnDropHandle<()>>,
+    /// The second address, and what listens there.
+    admin: Option<(SocketAddr, Listener)>,
     store: Arc<RedbStore>,
 }
 
@@ -67,6 +75,9 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What is counted has names that contradict each other.
+    #[error("cannot count: {0}; this is a fault of the program")]
+    Meters(#[from] prometheus::Error),
     /// A supervisor did not start, or an endpoint for models is wrong.
     #[error("cannot start the actors: {0}")]
     Actors(#[from] system::StartError),
@@ -127,6 +138,9 @@ impl Server {
                 let (addr, data) = (server.addr, server.app.data.path().display());
                 let tls = server.app.config.server.tls.is_on();
                 tracing::info!(%addr, tls, %data, "listening");
+                if let Some(addr) = server.admin_addr() {
+                    tracing::info!(%addr, "metrics are shown");
+                }
                 server.say_how_commands_are_contained(mode);
                 Ok(server)
             }
@@ -188,7 +202,14 @@ impl Server {
             Some(_) => Some(bound(([127, 0, 0, 1], 0).into()).await?),
             None => None,
         };
-        let store = Arc::new(RedbStore::open(&data.store(), &config.storage.options())?);
+        let admin = match config.admin.listen {
+            Some(wanted) => Some(bound(wanted).await?),
+            None => None,
+        };
+        let meters = Meters::new()?;
+        let observer: Arc<dyn Observer> = Arc::new(meters.store().clone());
+        let options = redb::Options { observer: Some(observer), ..config.storage.options() };
+        let store = Arc::new(RedbStore::open(&data.store(), &options)?);
         let helper = match &config.sandbox.helper {
             helper if helper.as_os_str().is_empty() => std::env::current_exe().map_err(unusable)?,
             helper => helper.clone(),
@@ -208,21 +229,31 @@ impl Server {
             mode: config.sandbox.mode.into(),
             models: (&config.models).into(),
             former,
+            meters: meters.clone(),
         };
         let system = System::start(settings).await?;
         let ports = Ports { public: addr.port(), control: control.as_ref().map(|(_, addr)| addr.port()) };
-        let app = App::new(&system, config, data, control_token, ports);
+        let door = DoorMeters::new(&meters)?;
+        let app = App::new(&system, door, config, data, control_token, ports);
         let tls = certificate.as_ref().map(Certificate::config).transpose()?;
         let (own, control) = control.unzip();
-        let doors = [Door::public(socket, tls, &app)].into_iter().chain(own.map(Door::control)).collect();
+        let doors = [Door::public(socket, tls, &app)].into_iter().chain(own.map(Door::operators)).collect();
         let listener = Listener::start(doors, &http::router(app.clone()), &app);
         let certificate = certificate.map(|certificate| followed(certificate, clock));
-        Ok(Self { addr, app, system, control, listener, _certificate: certificate, store })
+        let admin = admin.map(|(socket, addr)| {
+            (addr, Listener::start(vec![Door::operators(socket)], &metrics::admin(app.clone()), &app))
+        });
+        Ok(Self { addr, app, system, control, listener, admin, _certificate: certificate, store })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where operators' tools find it, if there is such an address.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(addr, _)| *addr)
     }
 
     /// What its handlers reach.

@@ -8,6 +8,7 @@ use crate::config::{Log, LogFormat};
 
 /// Starts logging for the process; a second call changes nothing.
 pub fn start(log: &Log) {
+    // The configuration was checked; whoever made another in code gets what the default is.
     let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(filter);

@@ -10,6 +10,7 @@ mod kit;
 mod listener;
 mod openapi;
 mod openness;
+mod operating;
 mod remote;
 mod run;
 mod sandbox;

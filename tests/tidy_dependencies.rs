@@ -44,7 +44,7 @@ const FORBIDDEN: [(&str, &str); 3] = [
 const DUPLICATES: [(&str, &str); 4] = [
     ("base64", "jsonwebtoken and pem use 0.22, reqwest and hyper-util 0.23"),
     ("hashbrown", "dashmap uses 0.14"),
-    ("syn", "macros of figment, tracing and zeroize use 2"),
+    ("syn", "macros of tracing and zeroize use 2"),
     ("untrusted", "aws-lc-rs uses 0.7, rustls-webpki 0.9"),
 ];
 

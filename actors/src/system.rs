@@ -14,7 +14,7 @@ use crate::{
     entities::Entities as Kept,
     identity::{Identity, tokens::Tokens},
     kit::{
-        Clock, Entities,
+        Clock, Entities, Meters,
         directory::{Rest, Shared},
         stream::Hub,
         sweeper::{self, Kinds},
@@ -63,6 +63,8 @@ pub struct Settings {
     pub mode: Mode,
     /// What becomes of work that an earlier process left unfinished.
     pub former: Former,
+    /// What is counted.
+    pub meters: Meters,
 }
 
 /// The system cannot start.
@@ -120,16 +122,11 @@ impl System {
     ///
     /// When a supervisor does not start, or models or repositories cannot be used.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { store, blobs, clock, tokens, rest, models, local, mode, former, .. } = settings;
+        let Settings { store, blobs, clock, tokens, rest, models, mode, former, meters, .. } = settings;
+        let local = settings.local.counted(&meters);
         let placement: Arc<Alone> = Arc::new(Alone { epoch: store.epoch() });
-        let shared = shared(&store, placement.clone(), &clock, rest);
-        let around = Surroundings {
-            clock: clock.clone(),
-            store: Arc::clone(&store),
-            tasks: shared.tasks.clone(),
-            stop: shared.stop.clone(),
-        };
-        let models = ModelRouter::start(&models, Some(Arc::new(Engine)), around).await?;
+        let shared = shared(&store, placement.clone(), &clock, rest, &meters);
+        let models = ModelRouter::start(&models, Some(Arc::new(Engine)), around(&shared)).await?;
         let repositories = Repositories::reaching(settings.root, settings.remotes)?;
         let workspaces = Workspaces::new(Arc::clone(&store), placement.clone(), clock.clone());
         let identity =
@@ -159,7 +156,13 @@ impl System {
             models: models.clone(),
             clock,
         };
-        let world = RunWorld::new(contents.clone(), workflows.clone(), agent_steps.clone(), delivery.clone());
+        let world = RunWorld::new(
+            contents.clone(),
+            workflows.clone(),
+            agent_steps.clone(),
+            delivery.clone(),
+            &meters,
+        );
         let reach = Reach {
             workflows: workflows.clone(),
             contents,
@@ -182,13 +185,18 @@ impl System {
             sandboxes,
             shared,
         };
-        if former == Former::TakenUp {
-            let background = system.shared.clone();
-            system.shared.tasks.spawn("resume", async move { sweeper::resume(&background).await });
-        }
-        let background = system.shared.clone();
-        system.shared.tasks.spawn("sweeper", sweeper::sweep(background, former));
+        system.begin(former);
         Ok(system)
+    }
+
+    /// Starts what runs beside all entities.
+    fn begin(&self, former: Former) {
+        let (tasks, background) = (&self.shared.tasks, self.shared.clone());
+        if former == Former::TakenUp {
+            let background = background.clone();
+            tasks.spawn("resume", async move { sweeper::resume(&background).await });
+        }
+        tasks.spawn("sweeper", sweeper::sweep(background, former));
     }
 
     /// Puts everything to sleep; what is on disk goes on at the next start.
@@ -205,7 +213,17 @@ impl System {
     }
 }
 
-fn shared(store: &SharedStore, placement: Arc<Alone>, clock: &Clock, rest: Rest) -> Shared {
+fn around(shared: &Shared) -> Surroundings {
+    Surroundings {
+        clock: shared.clock.clone(),
+        store: Arc::clone(&shared.store),
+        tasks: shared.tasks.clone(),
+        meters: shared.meters.clone(),
+        stop: shared.stop.clone(),
+    }
+}
+
+fn shared(store: &SharedStore, placement: Arc<Alone>, clock: &Clock, rest: Rest, meters: &Meters) -> Shared {
     Shared {
         store: Arc::clone(store),
         placement,
@@ -214,6 +232,7 @@ fn shared(store: &SharedStore, placement: Arc<Alone>, clock: &Clock, rest: Rest)
         tasks: Tasks::default(),
         kinds: Kinds::default(),
         rest,
+        meters: meters.clone(),
         stop: CancellationToken::new(),
     }
 }

@@ -157,6 +157,10 @@ impl Store for MemoryStore {
         })
     }
 
+    fn waiting(&self) -> usize {
+        0
+    }
+
     fn commits(&self) -> u64 {
         self.disk.with(|content| content.commits)
     }

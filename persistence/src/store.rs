@@ -332,10 +332,20 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn copy(&self, to: &std::path::Path) -> Result<(), StoreError>;
     /// Counts the commits since the engine was opened.
     fn commits(&self) -> u64;
+    /// How many saves wait for the disk.
+    fn waiting(&self) -> usize;
     /// Counts how often the store was opened for writing; the epoch of a single node.
     fn epoch(&self) -> u64;
     /// Becomes true when the engine has failed and the process must end.
     fn dead(&self) -> watch::Receiver<bool>;
+}
+
+/// Is told of every commit; must not wait.
+pub trait Observer: std::fmt::Debug + Send + Sync {
+    /// A transaction with so many saves is on disk, and it took so long.
+    fn committed(&self, saves: usize, took: std::time::Duration);
+    /// A transaction failed, and the engine with it.
+    fn failed(&self);
 }
 
 /// A store that many parts share.

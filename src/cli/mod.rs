@@ -3,6 +3,8 @@
 mod api_keys;
 pub mod backup;
 mod client;
+mod config;
+mod doctor;
 mod gates;
 mod live;
 mod output;
@@ -17,17 +19,19 @@ mod workflows;
 
 use std::{fmt::Display, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, parser::ValueSource,
+};
 
 use self::session::{Purpose, Session};
 use crate::{
-    config::{Config, Flags, Log, SandboxMode},
-    telemetry,
+    config::{self as configuration, Config, Flags, Loaded, Log, SandboxMode},
+    telemetry, version,
 };
 
 /// The control plane for AI agents: a ticket becomes a governed, durable, observable run.
 #[derive(Debug, Parser)]
-#[command(name = "cendriix", version, max_term_width = 100)]
+#[command(name = "cendriix", version = version::line(), max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -80,6 +84,11 @@ enum Command {
     },
     /// Prove that nothing in a data directory is missing or was tampered with
     Verify,
+    /// See and check the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Find out what works on this machine, what does not, and how to mend it
+    Doctor,
     /// Print the OpenAPI document
     Openapi,
     /// Print who may call which route of the API, as Markdown
@@ -153,12 +162,19 @@ pub fn main() -> ExitCode {
     if let Some(code) = sandbox_exec::asked() {
         return code;
     }
-    let cli = Cli::parse();
+    let command = Cli::command();
+    let variables = variables(&command);
+    let matches = command.get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let flags = flags(&cli, &matches, variables);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return ended(Err(Failure::new(format!("cannot start: {error}")))),
     };
-    let done = runtime.block_on(Box::pin(run(cli)));
+    let done = runtime.block_on(Box::pin(run(cli, flags)));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     ended(done)
 }
@@ -185,17 +201,50 @@ fn flags_again(cli: &Cli, config: &Config) -> String {
     given.collect()
 }
 
-async fn run(cli: Cli) -> Done {
-    let serves = if let Command::Serve(serve) = &cli.command { Some(serve.listen) } else { None };
-    let flags = Flags {
-        config: cli.config.clone(),
-        listen: serves.flatten(),
-        data: cli.data.clone(),
-        sandbox: cli.sandbox,
+/// Variables that have a flag of their own, with the flag.
+fn variables(command: &clap::Command) -> Vec<(String, String)> {
+    let own = command.get_arguments().filter_map(|argument| {
+        let variable = argument.get_env()?.to_str()?.to_owned();
+        Some((variable, format!("--{}", argument.get_long()?)))
+    });
+    own.chain(command.get_subcommands().flat_map(variables)).collect()
+}
+
+/// What the command line says over the rest of the configuration, and what of it comes from variables.
+fn flags(cli: &Cli, matches: &ArgMatches, variables: Vec<(String, String)>) -> Flags {
+    let listen = if let Command::Serve(serve) = &cli.command { serve.listen } else { None };
+    let within = matches.subcommand().map(|(_, inner)| inner);
+    let is_taken = |flag: &&String| {
+        let id = flag.trim_start_matches("--");
+        let source = |matches: &ArgMatches| {
+            // Asking for an argument that a command does not have is a fault.
+            let is_given = matches.ids().any(|given| given == id);
+            if is_given { matches.value_source(id) } else { None }
+        };
+        within.and_then(source).or_else(|| source(matches)) == Some(ValueSource::EnvVariable)
     };
-    let config = Config::load(&flags).map_err(|error| Failure::with(2, error))?;
+    let from_variables = variables.iter().map(|(_, flag)| flag).filter(is_taken).cloned().collect();
+    let (config, data, sandbox) = (cli.config.clone(), cli.data.clone(), cli.sandbox);
+    Flags { config, listen, data, sandbox, variables, from_variables }
+}
+
+async fn run(cli: Cli, flags: Flags) -> Done {
+    let loaded = Loaded::new(&flags, configuration::environment());
+    if matches!(cli.command, Command::Doctor) {
+        return doctor::run(loaded.as_ref(), cli.json).await;
+    }
+    let loaded = loaded.map_err(|error| Failure::with(2, error))?;
+    if let Command::Config(command) = &cli.command {
+        let file = cli.config.as_ref().map(|file| file.display().to_string());
+        return config::run(command, &loaded, file.as_deref(), cli.json);
+    }
+    let Loaded { config, warnings, .. } = loaded;
+    let serves = matches!(cli.command, Command::Serve(_));
     let quiet = Log { level: "warn".to_owned(), ..config.log.clone() };
-    telemetry::start(if serves.is_some() { &config.log } else { &quiet });
+    telemetry::start(if serves { &config.log } else { &quiet });
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let (url, token) = (cli.server.as_deref(), cli.token.clone());
     output::lead_with(flags_again(&cli, &config));
     match cli.command {
@@ -222,6 +271,8 @@ async fn run(cli: Cli) -> Done {
         Command::Backup { to } => backup::take(&config, &to, cli.json).await,
         Command::Restore { from } => backup::restore(&config, &from, cli.json),
         Command::Verify => backup::verify(&config, cli.json).await,
+        // Both were answered before anything was started.
+        Command::Config(_) | Command::Doctor => Ok(0),
         Command::Openapi => {
             let document = serde_json::to_string_pretty(&crate::http::openapi()).map_err(Failure::of)?;
             output::line(&document);

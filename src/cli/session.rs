@@ -115,6 +115,7 @@ pub(super) async fn store(config: &Config, data: &DataDir) -> Result<RedbStore, 
 
 async fn start(mut config: Config, purpose: Purpose) -> Result<Server, StartError> {
     config.server.listen = ([127, 0, 0, 1], 0).into();
+    config.admin.listen = None;
     config.server.drain_ms = 2_000;
     config.server.unready_ms = 0;
     // It is this command's own, and out of reach for others.

@@ -136,18 +136,29 @@ impl Model {
 impl OpenAi {
     /// Takes the variables that every tool for such endpoints reads, where the configuration is silent.
     ///
-    /// Address and key are taken together or not at all: a key is for its own address only.
-    pub(super) fn take_usual(&mut self, variable: impl Fn(&str) -> Option<String>) {
+    /// Address and key are taken together or not at all: a key is for its own address only. Gives the keys
+    /// that were set so, and the variable of each.
+    pub(super) fn take_usual(
+        &mut self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Vec<(&'static str, &'static str)> {
         if !self.base_url.is_empty() || !self.api_key.is_empty() {
-            return;
+            return Vec::new();
         }
         let taken = |name: &str| variable(name).unwrap_or_default().trim().to_owned();
         self.base_url = taken("OPENAI_BASE_URL");
         self.api_key = Secret::new(taken("OPENAI_API_KEY"));
         let model = taken("OPENAI_MODEL");
-        if self.models.is_empty() && !model.is_empty() && self.address().is_some() {
+        let is_named = self.models.is_empty() && !model.is_empty() && self.address().is_some();
+        if is_named {
             self.models = vec![Model::named(model)];
         }
+        let set = [
+            (!self.base_url.is_empty(), "models.openai.base_url", "OPENAI_BASE_URL"),
+            (!self.api_key.is_empty(), "models.openai.api_key", "OPENAI_API_KEY"),
+            (is_named, "models.openai.models", "OPENAI_MODEL"),
+        ];
+        set.into_iter().filter(|(is_set, ..)| *is_set).map(|(_, key, name)| (key, name)).collect()
     }
 
     /// Where it answers; `None` when nothing is set.

@@ -4,6 +4,7 @@ mod agent_steps;
 mod api_keys;
 mod around;
 pub mod caller;
+mod docs;
 pub mod document;
 mod entities;
 pub mod error;
@@ -12,6 +13,7 @@ mod guard;
 mod identity;
 pub mod limits;
 pub mod listener;
+pub mod metrics;
 mod model_router;
 mod operations;
 mod orchestrator;
@@ -76,6 +78,7 @@ fn areas(limits: &Server) -> OpenApiRouter<App> {
         .nest("/v1", v1)
         .merge(identity::well_known())
         .merge(operations::routes())
+        .merge(docs::routes())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]

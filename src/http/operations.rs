@@ -2,7 +2,13 @@
 
 use std::{path::PathBuf, sync::OnceLock};
 
-use axum::{Json, extract::State, http::StatusCode, response::IntoResponse, routing::post};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::IntoResponse,
+    routing::{get, post},
+};
 use cendriix_protocol::error::ErrorBody;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,22 +19,29 @@ use super::{
     caller::Operator,
     error::{ApiError, ApiResult},
     extract::Body,
+    metrics,
 };
-use crate::{app::App, cli::backup};
+use crate::{
+    app::App,
+    cli::backup,
+    version::{VERSION, Version},
+};
 
 /// Every route of the area.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(healthz))
         .routes(routes!(readyz))
+        .routes(routes!(version))
         .routes(routes!(openapi))
-        // For the command line of the same machine; no part of the API.
+        // For the operator of the same machine and their tools; no part of the API.
         .route("/control/backup", post(take_backup))
+        .route("/metrics", get(metrics::guarded))
 }
 
 /// Whether the process is alive, or ready.
 #[derive(Debug, Serialize, ToSchema)]
-struct Health {
+pub(super) struct Health {
     /// `ok`, or why not.
     status: &'static str,
 }
@@ -36,7 +49,7 @@ struct Health {
 /// Says that the process answers.
 #[utoipa::path(get, path = "/healthz", operation_id = "getHealth", tag = "operations", security(()),
     responses((status = 200, description = "It answers.", body = Health)))]
-async fn healthz() -> Json<Health> {
+pub(super) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
@@ -45,7 +58,7 @@ async fn healthz() -> Json<Health> {
     responses(
         (status = 200, description = "It is ready.", body = Health),
         (status = 503, description = "It is not.", body = ErrorBody)))]
-async fn readyz(State(app): State<App>) -> ApiResult<Json<Health>> {
+pub(super) async fn readyz(State(app): State<App>) -> ApiResult<Json<Health>> {
     let unready = |said| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, said);
     if app.stopping.is_cancelled() {
         return Err(unready("the server is stopping"));
@@ -54,6 +67,13 @@ async fn readyz(State(app): State<App>) -> ApiResult<Json<Health>> {
         return Err(unready("the store has failed; the process must be started again"));
     }
     Ok(Json(Health { status: "ok" }))
+}
+
+/// Says which release of the program answers.
+#[utoipa::path(get, path = "/version", operation_id = "getVersion", tag = "operations", security(()),
+    responses((status = 200, description = "What the program is.", body = Version)))]
+async fn version() -> Json<Version> {
+    Json(VERSION)
 }
 
 /// The OpenAPI document.

@@ -1,5 +1,7 @@
 //! What happens to every request: an id, a span, one shape for refusals, and headers that keep answers safe.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
@@ -22,6 +24,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The type of a refusal as RFC 9457 has it.
 const PROBLEM: &str = "application/problem+json";
 
+/// From how long on an answer is slow, also one that its client waits for on purpose (`Prefer: wait`).
+const SLOW: Duration = Duration::from_secs(5);
+
 /// Gives the request an id, its refusals their shape, and its answer the headers that every answer has.
 pub(super) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let headers = request.headers();
@@ -32,20 +37,32 @@ pub(super) async fn envelope(State(app): State<App>, mut request: Request, next:
     let path = matched.as_ref().map_or("", MatchedPath::as_str);
     let route = table::find(request.method(), path);
     let wants_problem = accepts_problem(headers);
-    let span = tracing::debug_span!("request", request.id = %id, method = %request.method(), route = path);
+    let (method, workspace) = (request.method(), tracing::field::Empty);
+    let span =
+        tracing::info_span!("request", request.id = %id, %method, route = path, workspace.id = workspace);
     if let Some(known) = known {
         // The audit log has it too.
         request.extensions_mut().insert(known);
     }
     let began = app.clock.now();
+    let in_flight = app.door.begin(request.method(), path);
     let response = match methods(&app, &request, path) {
         Some(answer) => answer,
         None => next.run(request).instrument(span.clone()).await,
     };
     let mut response = shaped(response, id, wants_problem);
     let status = response.status().as_u16();
-    let duration_ms = app.clock.now().since(began).as_millis();
-    tracing::debug!(parent: &span, status, duration_ms, "answered");
+    let took = app.clock.now().since(began);
+    in_flight.answered(response.status(), took);
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    // What went wrong and what was slow is worth a line always, all else only to whoever looks for it.
+    span.in_scope(|| {
+        if status >= 500 || took >= SLOW {
+            tracing::info!(status, duration_ms, "answered");
+        } else {
+            tracing::debug!(status, duration_ms, "answered");
+        }
+    });
     if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -74,7 +91,7 @@ fn methods(app: &App, request: &Request, path: &str) -> Option<Response> {
 
 /// Puts refusals, ours and whatever else refused the request, into one shape with the id. The only place that
 /// writes them.
-fn shaped(response: Response, id: &str, wants_problem: bool) -> Response {
+pub(super) fn shaped(response: Response, id: &str, wants_problem: bool) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;

@@ -143,8 +143,13 @@ pub const ROUTES: &[Route] = &[
     route("entities", "GET", "/v1/entities/{entityId}", VIEWER),
     route("operations", "GET", "/healthz", Access::Public),
     route("operations", "GET", "/readyz", Access::Public),
+    route("operations", "GET", "/version", Access::Public),
     route("operations", "GET", "/openapi.json", Access::Public),
+    route("operations", "GET", "/docs", Access::Public),
+    route("operations", "GET", "/docs/scalar.js", Access::Public),
+    route("operations", "GET", "/docs/start.js", Access::Public),
     route("operations", "POST", "/control/backup", Access::Operator).takes(Takes::Open),
+    route("operations", "GET", "/metrics", Access::Operator),
 ];
 
 /// The route of a request; `None` for one that the table does not have. `HEAD` is `GET` without the body.

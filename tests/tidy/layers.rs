@@ -13,14 +13,16 @@ const STATE_SEEN: [(&str, &str, &str); 1] =
     [("actors/src/workflows/mod.rs", "runs", "a workflow is compiled to the plan that a run starts with")];
 
 /// Files of `src/http` that serve every area and are none themselves.
-const INFRASTRUCTURE: [&str; 16] = [
+const INFRASTRUCTURE: [&str; 18] = [
     "around",
     "caller",
+    "docs",
     "error",
     "extract",
     "guard",
     "limits",
     "listener",
+    "metrics",
     "mod",
     "operations",
     "page",

@@ -29,6 +29,7 @@ use super::{
     entity::{self, Entity, Message, Waking, World},
     failure::Failure,
     machine::{Given, Machine},
+    meters::KindMeters,
     stored::Image,
     stream::Follower,
     supervisor::{Crashes, Supervisor},
@@ -71,6 +72,7 @@ pub(super) struct Inner<M: Machine> {
     awake: DashMap<Uuid, Arc<Slot<M>>>,
     stripes: Vec<Mutex<()>>,
     crashes: Crashes,
+    meters: KindMeters,
     supervisor: OnceLock<ActorRef<()>>,
     stopping: AtomicBool,
     me: Weak<Inner<M>>,
@@ -168,6 +170,7 @@ impl<M: Machine> Entities<M> {
             awake: DashMap::new(),
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             crashes: Crashes::default(),
+            meters: shared.meters.kind(M::NAME),
             supervisor: OnceLock::new(),
             stopping: AtomicBool::new(false),
             me: me.clone(),
@@ -306,6 +309,7 @@ impl<M: Machine> Inner<M> {
             Outcome::Conflict | Outcome::Unknown => return Err(Failure::Unknown),
         }
         self.shared.hub.bump(key, image.seq);
+        self.world.happened(&events);
         let shown = Shown { machine: Arc::clone(&image.machine), version: image.version, seq: image.seq };
         if working {
             // It is saved, whatever becomes of this; an entity that does not wake here wakes when it is asked
@@ -328,7 +332,8 @@ impl<M: Machine> Inner<M> {
                     match Arc::clone(&slot.permits).try_acquire_owned() {
                         Ok(permit) => {
                             let order = Box::new(order);
-                            Message::Command { command, order, permit, reply }
+                            let span = Box::new(tracing::Span::current());
+                            Message::Command { command, order, permit, reply, span }
                         }
                         Err(TryAcquireError::NoPermits) => return Err(Failure::Busy),
                         // It is going to sleep; whoever waits for that wakes it again.
@@ -419,6 +424,7 @@ impl<M: Machine> Inner<M> {
         match ractor::Actor::spawn_linked(None, Entity::new(), waking, supervisor.get_cell()).await {
             Ok((actor, _)) => {
                 slot.actor.set(actor).ok();
+                self.meters.wakes.inc();
                 Ok(slot)
             }
             Err(error) => {
@@ -432,6 +438,7 @@ impl<M: Machine> Inner<M> {
     /// Takes note that an actor has ended, and decides whether and when it comes back.
     pub(super) fn ended(&self, id: Uuid, slot: &Arc<Slot<M>>, version: u64) {
         let crashed = !slot.retiring.load(Ordering::Relaxed);
+        if crashed { &self.meters.crashes } else { &self.meters.rests }.inc();
         // What a child told it may have gone with it.
         let asking = crashed && slot.asking.load(Ordering::Relaxed);
         let busy = slot.busy.load(Ordering::Relaxed) || asking;
@@ -496,6 +503,7 @@ impl<M: Machine> Inner<M> {
         let outcome = self.shared.store.save(save).await;
         tracing::error!(entity = M::NAME, %id, ?outcome, "an entity crashed repeatedly and is parked");
         if outcome == Outcome::Saved {
+            self.meters.parked.inc();
             self.crashes.forget(id);
             self.shared.kinds.nudge_all(&self.shared.tasks, &nudges);
         }
@@ -563,6 +571,10 @@ impl<M: Machine> super::sweeper::Kind for Inner<M> {
             }
         }
         self.crashes.sweep(now);
+    }
+
+    fn measure(&self) {
+        self.meters.awake.set(i64::try_from(self.awake.len()).unwrap_or(i64::MAX));
     }
 
     async fn stop(&self) {

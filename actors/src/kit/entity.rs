@@ -12,6 +12,7 @@ use futures::FutureExt;
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::{
@@ -32,6 +33,10 @@ pub trait World<M: Machine>: Send + Sync + 'static {
     /// Performs a piece of work and says what came of it. Runs beside the entity and ends when it no longer
     /// wants it. Only an answer to [`Wanted::Ask`] may be `None`: there is nothing to tell yet.
     async fn perform(&self, task: Task<M>) -> Option<M::Command>;
+
+    /// Is told what happened once it is on disk, to count it; must not wait. What happened while the process
+    /// was killed is not told again.
+    fn happened(&self, _events: &[M::Event]) {}
 }
 
 /// A piece of work to perform.
@@ -60,8 +65,14 @@ pub struct Intent(());
 /// What an entity is sent.
 #[derive(Debug)]
 pub(super) enum Message<M: Machine> {
-    /// Somebody asks for something; the permit is given back once it is handled.
-    Command { command: M::Command, order: Box<Order>, permit: OwnedSemaphorePermit, reply: Reply<M> },
+    /// Somebody asks for something, within a span; the permit is given back once it is handled.
+    Command {
+        command: M::Command,
+        order: Box<Order>,
+        permit: OwnedSemaphorePermit,
+        reply: Reply<M>,
+        span: Box<Span>,
+    },
     /// A piece of work ended.
     Report { key: M::WorkKey, nonce: u64, command: Option<M::Command> },
     /// An instant has come, or a child has something to tell.
@@ -145,14 +156,22 @@ impl<M: Machine> ractor::Actor for Entity<M> {
     ) -> Result<(), ActorProcessingErr> {
         live.slot.touch(live.inner.shared.clock.now());
         match message {
-            Message::Command { command, order, permit, reply } => {
-                let answer = live.command(&command, *order).await?;
+            Message::Command { command, order, permit, reply, span } => {
+                // Inside the span of whoever asked, so that what is logged carries the id of the request.
+                let span = tracing::info_span!(parent: &*span, "entity", kind = M::NAME, id = %live.id);
+                let answer = live.command(&command, *order).instrument(span).await?;
                 drop(permit);
                 // The caller may have gone away; what was asked took effect all the same.
                 reply.send(answer).ok();
             }
-            Message::Report { key, nonce, command } => live.report(&key, nonce, command).await?,
-            Message::Nudge => live.nudge().await?,
+            Message::Report { key, nonce, command } => {
+                let span = tracing::info_span!("entity", kind = M::NAME, id = %live.id);
+                live.report(&key, nonce, command).instrument(span).await?;
+            }
+            Message::Nudge => {
+                let span = tracing::info_span!("entity", kind = M::NAME, id = %live.id);
+                live.nudge().instrument(span).await?;
+            }
         }
         Ok(())
     }
@@ -320,6 +339,8 @@ impl<M: Machine> Live<M> {
         self.image = next;
         self.nudged = false;
         self.slot.show(self.shown());
+        self.inner.world.happened(events);
+        tracing::debug!(version = self.image.version, events = events.len(), "saved");
         self.inner.shared.hub.bump(key, self.image.seq);
         self.reconcile(true, false);
         self.inner.shared.kinds.wake_all(&self.inner.shared.tasks, &children);

@@ -197,6 +197,10 @@ impl Store for Faulty {
         self.inner.copy(to).await
     }
 
+    fn waiting(&self) -> usize {
+        self.inner.waiting()
+    }
+
     fn commits(&self) -> u64 {
         self.inner.commits()
     }

@@ -8,6 +8,7 @@
 //! - [`supervisor`]: brings crashed entities back with back-off, and parks those that keep crashing.
 //! - [`stream`]: tells subscribers how far a journal has come. [`sweeper`]: wakes what is due, puts to sleep
 //!   what is idle.
+//! - [`meters`]: what is counted and measured.
 //! - [`clock`]: time, ids and chance, through one handle. [`tasks`]: everything that runs beside an actor.
 
 mod cause;
@@ -18,6 +19,7 @@ pub mod failure;
 #[cfg(test)]
 mod faulty;
 pub mod machine;
+pub mod meters;
 pub mod order;
 pub mod shared;
 #[cfg(test)]
@@ -36,4 +38,5 @@ pub use directory::{Attachment, Entities, Order, Shown};
 pub use entity::{Intent, Task, World};
 pub use failure::Failure;
 pub use machine::{Actor, Effect, Given, Lost, Machine, Records, Wanted};
+pub use meters::Meters;
 pub use stored::Journaled;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cendriix_persistence::{placement::Placement, store::SharedStore};
 use tokio_util::sync::CancellationToken;
 
-use super::{clock::Clock, stream::Hub, sweeper::Kinds, tasks::Tasks};
+use super::{clock::Clock, meters::Meters, stream::Hub, sweeper::Kinds, tasks::Tasks};
 
 /// What every kind of entity shares on a node.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Shared {
     pub kinds: Kinds,
     /// How many entities stay awake and for how long.
     pub rest: Rest,
+    /// What is counted.
+    pub meters: Meters,
     /// Cancelled when the node stops.
     pub stop: CancellationToken,
 }

@@ -323,6 +323,7 @@ impl Node {
                 idle: Duration::from_millis(seed % 3 * 700),
                 awake_max: 2 + usize::try_from(seed % 9).unwrap(),
             },
+            meters: crate::kit::Meters::new().unwrap(),
             stop: CancellationToken::new(),
         };
         let chance = Mutex::new(fastrand::Rng::with_seed(seed));

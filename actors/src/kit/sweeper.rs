@@ -27,6 +27,7 @@ pub(super) trait Kind: Send + Sync {
     async fn nudge(&self, id: Uuid);
     fn is_awake(&self, id: Uuid) -> bool;
     fn sweep(&self);
+    fn measure(&self);
     async fn stop(&self);
 }
 
@@ -80,6 +81,13 @@ impl Kinds {
                 let id = key.id;
                 tasks.spawn("nudge", async move { kind.nudge(id).await });
             }
+        }
+    }
+
+    /// Brings what is measured rather than counted up to date.
+    pub fn measure(&self) {
+        for kind in self.all() {
+            kind.measure();
         }
     }
 

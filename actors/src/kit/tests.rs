@@ -252,6 +252,7 @@ impl Toybox {
             tasks,
             kinds: Kinds::default(),
             rest,
+            meters: crate::kit::Meters::new().unwrap(),
             stop: CancellationToken::new(),
         };
         let bench = Arc::new(Bench::default());

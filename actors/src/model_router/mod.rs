@@ -37,7 +37,7 @@ use self::{
     provider::{Call, Class, Provider},
     ranking::{Needs, Ranked},
 };
-use crate::kit::{Clock, tasks::Tasks};
+use crate::kit::{Clock, Meters, tasks::Tasks};
 
 /// The most models of endpoints that one request goes out to; each may take its whole time.
 const SENT_MAX: usize = 4;
@@ -72,6 +72,8 @@ pub struct Surroundings {
     pub store: SharedStore,
     /// What runs beside.
     pub tasks: Tasks,
+    /// What is counted.
+    pub meters: Meters,
     /// Cancelled when the system stops.
     pub stop: CancellationToken,
 }
@@ -213,6 +215,7 @@ impl ModelRouter {
         engine: Option<Arc<dyn Provider>>,
         around: Surroundings,
     ) -> Result<Self, StartError> {
+        let Surroundings { clock, store, tasks, meters, stop } = around;
         let catalogue = Catalogue::new(settings, engine.is_some())?;
         let mut providers: BTreeMap<&str, (Arc<dyn Provider>, Arc<Lane>)> = BTreeMap::new();
         for endpoint in &settings.endpoints {
@@ -231,9 +234,9 @@ impl ModelRouter {
                 name: entry.name.clone(),
                 provider: Arc::clone(provider),
                 lane: Arc::clone(lane),
+                meters: meters.model(&entry.id),
             })
         });
-        let Surroundings { clock, store, tasks, stop } = around;
         let pool = Pool::start(seats.collect(), settings.breaker, clock.clone()).await?;
         Ok(Self(Arc::new(Inner { catalogue, pool, clock, store, tasks, stop })))
     }
@@ -274,6 +277,7 @@ impl ModelRouter {
                 Ok(answer) => {
                     let used_fallback = first.as_ref() != Some(&entry.id);
                     let asked = answered_by(entry, &request, answer, latency_ms);
+                    self.0.pool.charge(&entry.id, &asked.usage, asked.cost);
                     return Ok(Asked { used_fallback, failures, ..asked });
                 }
                 Err(missed) => missed,
@@ -322,6 +326,11 @@ impl ModelRouter {
     /// How all models do.
     pub fn health(&self) -> Vec<Snapshot> {
         self.0.pool.snapshots()
+    }
+
+    /// Brings what is measured rather than counted up to date.
+    pub fn measure(&self) {
+        self.0.pool.measure();
     }
 
     /// Ends the workers.

@@ -16,16 +16,16 @@ use std::{
     time::Duration,
 };
 
-use cendriix_protocol::time::Timestamp;
+use cendriix_protocol::{money::MicroUsd, time::Timestamp};
 use ractor::{ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     breaker::{Breaker, End, Limits, Pass, Resting, Shown},
-    chat::{Answer, Request},
+    chat::{Answer, Request, Usage},
     provider::{Call, Class, Error, Provider},
 };
-use crate::kit::Clock;
+use crate::kit::{Clock, meters::ModelMeters};
 
 /// When to ask again where a queue is full.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -43,6 +43,8 @@ pub(super) struct Seat {
     pub(super) provider: Arc<dyn Provider>,
     /// The queue of the endpoint.
     pub(super) lane: Arc<Lane>,
+    /// What calls of it count.
+    pub(super) meters: ModelMeters,
 }
 
 /// The queue of an endpoint.
@@ -162,13 +164,32 @@ impl Pool {
         let turn = post.begin(&self.clock).await.map_err(unsent)?;
         let began = self.clock.now();
         let answered = post.seat.provider.ask(&post.seat.name, request, call).await;
-        turn.ended(&answered, self.clock.now().since(began));
+        let took = self.clock.now().since(began);
+        post.seat.meters.seconds.observe(took.as_secs_f64());
+        post.seat.meters.called(answered.as_ref().map_or_else(|error| error.class.name(), |_| "answered"));
+        turn.ended(&answered, took);
         answered.map_err(|error| Missed { error, was_sent: true })
     }
 
     /// How long a model's answers took of late.
     pub(super) fn latency_ms(&self, model: &str) -> Option<u64> {
         self.workers.get(model)?.published().latency_ms
+    }
+
+    /// Counts what an answer used.
+    pub(super) fn charge(&self, model: &str, usage: &Usage, cost: MicroUsd) {
+        let Some(post) = self.workers.get(model) else { return };
+        post.seat.meters.used(usage.input_tokens, usage.output_tokens, usage.cached_tokens);
+        post.seat.meters.cost_usd.inc_by(cost.dollars());
+    }
+
+    /// Says of each model whether it rests.
+    pub(super) fn measure(&self) {
+        let now = self.clock.now();
+        for post in self.workers.values() {
+            let is_resting = post.published().breaker.shown(now).opened_at.is_some();
+            post.seat.meters.resting.set(i64::from(is_resting));
+        }
     }
 
     /// How all models do.

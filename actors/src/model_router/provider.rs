@@ -59,6 +59,23 @@ pub enum Class {
     Stopped,
 }
 
+impl Class {
+    /// Its name where calls are counted.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::TooLong => "too_long",
+            Self::Auth => "auth",
+            Self::Quota => "quota",
+            Self::RateLimited => "rate_limited",
+            Self::TimedOut => "timed_out",
+            Self::Failed => "failed",
+            Self::BadAnswer => "bad_answer",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 impl std::fmt::Display for Class {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(match self {

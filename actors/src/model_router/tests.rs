@@ -95,7 +95,8 @@ impl World {
             providers.insert(model, Arc::clone(&provider));
             let lane = Arc::new(Lane::new(8, 8, Duration::from_mins(1)));
             let (model, endpoint) = (model.to_owned(), model.to_owned());
-            seats.push(Seat { name: model.clone(), model, endpoint, provider, lane });
+            let meters = crate::kit::Meters::new().unwrap().model(&model);
+            seats.push(Seat { name: model.clone(), model, endpoint, provider, lane, meters });
         }
         let engine =
             Entry { provider: ENGINE_PROVIDER.into(), price: Price::default(), ..entry(ENGINE, 1_000_000) };

@@ -57,6 +57,7 @@ pub use self::{
     hidden::Verified,
     merge::Merge,
     names::{CommitId, NoCommitId, Place},
+    program::probe as probe_git,
     remote::Remotes,
     trees::{Checkpoint, WorkTree},
 };

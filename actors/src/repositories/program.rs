@@ -82,7 +82,7 @@ const SETTINGS: [(&str, &str); 23] = [
 /// The program, once it was found.
 #[derive(Debug, Default)]
 pub(super) struct Program {
-    found: OnceCell<()>,
+    found: OnceCell<String>,
 }
 
 /// One call. It cannot be printed: its settings may be secret.
@@ -146,7 +146,7 @@ impl Drop for Group {
 impl Program {
     /// Makes sure that the program is there and knows what is asked of it.
     pub(super) async fn probe(&self) -> Result<(), Failure> {
-        self.found.get_or_try_init(probe).await.copied()
+        self.found.get_or_try_init(probe).await.map(drop)
     }
 
     /// Asks the program and waits for its answer.
@@ -171,7 +171,12 @@ impl Program {
     }
 }
 
-async fn probe() -> Result<(), Failure> {
+/// Finds out whether the program can be used, and which release it is.
+///
+/// # Errors
+///
+/// When there is none, or too old a one; says what to do.
+pub async fn probe() -> Result<String, Failure> {
     let missing = |said: &str| Failure::Refused(format!("{INSTALL} ({said})"));
     let asked = bare().arg("version").output().await;
     let output = asked.map_err(|error| {
@@ -180,7 +185,7 @@ async fn probe() -> Result<(), Failure> {
     })?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     match version(&said) {
-        Some(version) if version >= VERSION_MIN => Ok(()),
+        Some(version) if version >= VERSION_MIN => Ok(said),
         _ => Err(missing(&said)),
     }
 }

@@ -8,6 +8,7 @@
 pub mod brief;
 mod closing;
 mod commands;
+mod counted;
 pub mod delivery;
 pub mod detect;
 mod flow;

@@ -8,15 +8,16 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    counted,
     delivery::Delivery,
     inputs,
-    state::{Command, Content, GRACE, Mend, Payload, Reason, Run, StepState, Work, WorkKey},
+    state::{Command, Content, Event, GRACE, Mend, Payload, Reason, Run, StepState, Work, WorkKey},
 };
 use crate::{
     Error,
     agent_steps::{AgentSteps, Outcome},
     content::{Carries, Contents},
-    kit::{Task, World},
+    kit::{Meters, Task, World, meters::RunMeters},
     workflows::{
         Compiled, Workflows,
         logic::{self, Reads},
@@ -37,8 +38,7 @@ const APART_MAX: usize = 2;
 const APART_WITHIN: Duration = Duration::from_secs(30);
 
 impl Carries for Run {
-    fn carried(event: &super::state::Event) -> Option<&Payload> {
-        use super::state::Event;
+    fn carried(event: &Event) -> Option<&Payload> {
         match event {
             Event::Created(created) => Some(&created.input),
             Event::Planned { detail, .. } => Some(detail),
@@ -71,6 +71,7 @@ pub struct RunWorld {
     workflows: Workflows,
     agent_steps: AgentSteps,
     delivery: Delivery,
+    meters: RunMeters,
     apart: Arc<Semaphore>,
 }
 
@@ -81,8 +82,10 @@ impl RunWorld {
         workflows: Workflows,
         agent_steps: AgentSteps,
         delivery: Delivery,
+        meters: &Meters,
     ) -> Self {
-        Self { contents, workflows, agent_steps, delivery, apart: Arc::new(Semaphore::new(APART_MAX)) }
+        let (meters, apart) = (meters.runs.clone(), Arc::new(Semaphore::new(APART_MAX)));
+        Self { contents, workflows, agent_steps, delivery, meters, apart }
     }
 
     async fn compiled(&self, run: &Run) -> Result<Arc<Compiled>, Error> {
@@ -217,6 +220,10 @@ async fn compute_apart(
 
 #[async_trait]
 impl World<Run> for RunWorld {
+    fn happened(&self, events: &[Event]) {
+        counted::count(&self.meters, events);
+    }
+
     async fn perform(&self, task: Task<Run>) -> Option<Command> {
         let run = &*task.state;
         Some(match task.work {

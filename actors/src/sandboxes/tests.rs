@@ -57,6 +57,7 @@ impl Bench {
             tasks: Tasks::default(),
             kinds: Kinds::default(),
             rest: Rest::default(),
+            meters: crate::kit::Meters::new().unwrap(),
             stop: CancellationToken::new(),
         };
         let local = Local::probe("/nowhere/cendriix".into()).await;

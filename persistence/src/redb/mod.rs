@@ -28,7 +28,7 @@ pub use backup::restore;
 use crate::{
     chain::Link,
     engine::{self, Table},
-    store::{Entry, Found, Header, Key, Outcome, RowKey, Save, Scan, Store, StoreError, Stored},
+    store::{Entry, Found, Header, Key, Observer, Outcome, RowKey, Save, Scan, Store, StoreError, Stored},
 };
 
 /// The format of the file; grows when an older program could no longer read it.
@@ -44,11 +44,13 @@ pub struct Options {
     /// How much space must stay free on the disk, in bytes; below it saves are answered with
     /// [`Outcome::Full`].
     pub free_bytes_min: u64,
+    /// Who is told of every commit.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, queue: 4096, free_bytes_min: 64 << 20 }
+        Self { cache_bytes: 64 << 20, queue: 4096, free_bytes_min: 64 << 20, observer: None }
     }
 }
 
@@ -138,6 +140,7 @@ impl RedbStore {
             commits: Arc::clone(&commits),
             died,
             quick_repair,
+            observer: options.observer.clone(),
             space: path.map(|path| writer::FreeSpace::new(path, options.free_bytes_min)),
         };
         let thread = std::thread::Builder::new()
@@ -279,6 +282,10 @@ impl Store for RedbStore {
 
     fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    fn waiting(&self) -> usize {
+        self.requests.as_ref().map_or(0, |requests| requests.max_capacity() - requests.capacity())
     }
 
     fn epoch(&self) -> u64 {

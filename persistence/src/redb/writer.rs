@@ -17,7 +17,7 @@ use super::{FORMAT, definition, failed, reader};
 use crate::{
     codec::number,
     engine::{self, Heads, Range, Read, Table, Write},
-    store::{Found, Outcome, Save, StoreError},
+    store::{Found, Observer, Outcome, Save, StoreError},
 };
 
 /// The most saves in one transaction.
@@ -34,6 +34,7 @@ pub(super) struct Writer {
     pub(super) commits: Arc<AtomicU64>,
     pub(super) died: watch::Sender<bool>,
     pub(super) quick_repair: bool,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) space: Option<FreeSpace>,
 }
 
@@ -62,6 +63,7 @@ impl Writer {
     }
 
     /// Commits the saves and answers them; false when the engine failed.
+    #[expect(clippy::disallowed_methods, reason = "how long a commit takes concerns no state")]
     fn commit(&mut self, saves: Vec<(Save, oneshot::Sender<Outcome>)>, heads: &mut Heads) -> bool {
         if self.space.as_mut().is_some_and(FreeSpace::is_short) {
             for (_, answer) in saves {
@@ -69,9 +71,15 @@ impl Writer {
             }
             return true;
         }
+        let began = Instant::now();
         match write(&self.database, self.quick_repair, &saves, heads) {
             Ok(outcomes) => {
-                self.commits.fetch_add(u64::from(outcomes.contains(&Outcome::Saved)), Ordering::Relaxed);
+                if outcomes.contains(&Outcome::Saved) {
+                    self.commits.fetch_add(1, Ordering::Relaxed);
+                    if let Some(observer) = &self.observer {
+                        observer.committed(saves.len(), began.elapsed());
+                    }
+                }
                 for ((_, answer), outcome) in saves.into_iter().zip(outcomes) {
                     answer.send(outcome).ok();
                 }
@@ -79,6 +87,9 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, "a commit failed; this process must be started again");
+                if let Some(observer) = &self.observer {
+                    observer.failed();
+                }
                 for (_, answer) in saves {
                     answer.send(Outcome::Unknown).ok();
                 }

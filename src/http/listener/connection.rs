@@ -16,7 +16,7 @@ use super::{
     routes::Routes,
     stream::{Held, Stream},
 };
-use crate::config::Server;
+use crate::{config::Server, http::metrics::DoorMeters};
 
 /// Requests of one HTTP/2 connection at a time.
 const STREAMS_MAX: u32 = 128;
@@ -51,6 +51,7 @@ pub(super) struct Shared {
     pub(super) draining: CancellationToken,
     /// Its patience is over: nothing goes on.
     pub(super) ended: CancellationToken,
+    counts: DoorMeters,
 }
 
 impl Shared {
@@ -60,10 +61,12 @@ impl Shared {
         tls: Option<Arc<ServerConfig>>,
         draining: CancellationToken,
         ended: CancellationToken,
+        counts: DoorMeters,
     ) -> Self {
         let patience = Patience::new(config);
         let body_within = Server::wait(config.body_timeout_ms);
-        Self { builder: Arc::new(builder(config)), router, patience, body_within, tls, draining, ended }
+        let builder = Arc::new(builder(config));
+        Self { builder, router, patience, body_within, tls, draining, ended, counts }
     }
 }
 
@@ -95,6 +98,7 @@ fn builder(config: &Server) -> auto::Builder<TokioExecutor> {
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(shared: Shared, socket: TcpStream, peer: SocketAddr, held: Held) {
+    let _counted = shared.counts.connection();
     // Both only help: answers leave at once, and a peer that is gone is noticed.
     socket.set_nodelay(true).ok();
     rustix::net::sockopt::set_tcp_user_timeout(&socket, UNACKNOWLEDGED_MS).ok();

@@ -39,8 +39,8 @@ const AFTER_ERROR: Duration = Duration::from_millis(50);
 /// Files that the process needs beside its connections: the store, blobs, repositories, pipes of commands.
 const OTHER_FILES: u64 = 512;
 
-/// Connections of the command line at a time, where it has a door of its own.
-const CONTROL_MAX: usize = 64;
+/// Connections at a time of a door for those who run the server.
+const OPERATORS_MAX: usize = 64;
 
 /// A socket that is listened on, and how many may come in there.
 #[derive(Debug)]
@@ -58,10 +58,11 @@ impl Door {
         Self { socket, tls, any, own: app.connections.clone() }
     }
 
-    /// The command line's door, on loopback and without TLS.
-    pub fn control(socket: TcpListener) -> Self {
-        let any = Arc::new(Semaphore::new(CONTROL_MAX));
-        Self { socket, tls: None, any, own: Places::new(CONTROL_MAX, CONTROL_MAX) }
+    /// A door without TLS for the few who run the server: the command line, on loopback, or what reads
+    /// metrics.
+    pub fn operators(socket: TcpListener) -> Self {
+        let any = Arc::new(Semaphore::new(OPERATORS_MAX));
+        Self { socket, tls: None, any, own: Places::new(OPERATORS_MAX, OPERATORS_MAX) }
     }
 }
 
@@ -80,7 +81,8 @@ impl Listener {
         let (connections, ended) = (TaskTracker::new(), CancellationToken::new());
         let each = doors.into_iter().map(|mut door| {
             let (config, draining) = (&app.config.server, app.draining.clone());
-            let shared = Shared::new(router.clone(), config, door.tls.take(), draining, ended.clone());
+            let (tls, counts) = (door.tls.take(), app.door.clone());
+            let shared = Shared::new(router.clone(), config, tls, draining, ended.clone(), counts);
             tokio::spawn(accept(door, shared, connections.clone()))
         });
         let accepting = each.collect();

@@ -16,6 +16,7 @@ async fn pool(
         name: "m".into(),
         provider: provider.clone(),
         lane: Arc::new(Lane::new(lane.0, lane.1, Duration::from_mins(1))),
+        meters: crate::kit::Meters::new().unwrap().model("m"),
     };
     let limits = Limits { failures: 1, ..Limits::default() };
     let pool = Pool::start(vec![seat], limits, Clock::seeded(1)).await.unwrap();

@@ -67,7 +67,14 @@ pub use self::{
     spec::{Error, ExecSpec, Exit, Finished, Limits, Mode, NOT_STARTED, Output},
 };
 use super::site::Commands;
-use crate::{kit::tasks::Tasks, reason::chain};
+use crate::{
+    kit::{
+        Meters,
+        meters::{CommandMeters, Counted},
+        tasks::Tasks,
+    },
+    reason::chain,
+};
 
 /// A private `/tmp` takes a quarter of the memory, within these bounds.
 const TMP_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=1 << 30;
@@ -95,9 +102,17 @@ struct Engine {
     /// Whose turn it is; the others wait.
     turns: Arc<Semaphore>,
     closing: CancellationToken,
+    meters: Option<CommandMeters>,
 }
 
 impl Local {
+    /// The same, whose commands are counted.
+    #[must_use]
+    pub fn counted(self, meters: &Meters) -> Self {
+        let meters = Some(meters.commands());
+        Self(Arc::new(Engine { meters, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
     /// Finds out what this machine can enforce; `helper` is this product's own program.
     pub async fn probe(helper: PathBuf) -> Self {
         Self::probe_allowing(helper, Allowed::default()).await
@@ -130,6 +145,7 @@ impl Local {
             tasks: Tasks::default(),
             turns: Arc::new(Semaphore::new(cpus * COMMANDS_PER_CPU)),
             closing: CancellationToken::new(),
+            meters: None,
         };
         let mut found = Wall::Open;
         for wall in walls {
@@ -193,16 +209,29 @@ impl Local {
     /// Starts a command that ends with the others, as [`Self::exec`] does.
     pub(super) async fn exec_among(&self, spec: ExecSpec, commands: &Commands) -> Result<Running, Error> {
         spec.check()?;
-        let turn = tokio::select! {
-            biased;
-            () = commands.closing.cancelled() => return Err(Error::Stopped),
-            () = spec.stop.cancelled() => return Err(Error::Stopped),
-            turn = Arc::clone(&self.0.turns).acquire_owned() => turn.map_err(io::Error::other)?,
+        let started = self.start(spec, commands).await;
+        if let (Err(error), Some(meters)) = (&started, &self.0.meters)
+            && !matches!(error, Error::Stopped)
+        {
+            meters.ended("not_started");
+        }
+        started
+    }
+
+    async fn start(&self, spec: ExecSpec, commands: &Commands) -> Result<Running, Error> {
+        let turn = {
+            let _waits = self.0.meters.as_ref().map(|meters| Counted::in_gauge(&meters.waiting));
+            tokio::select! {
+                biased;
+                () = commands.closing.cancelled() => return Err(Error::Stopped),
+                () = spec.stop.cancelled() => return Err(Error::Stopped),
+                turn = Arc::clone(&self.0.turns).acquire_owned() => turn.map_err(io::Error::other)?,
+            }
         };
         let (engine, closing) = (self.0.clone(), commands.closing.clone());
         let prepared = tokio::task::spawn_blocking(move || engine.prepare(spec, turn, closing)).await;
         let job = prepared.map_err(io::Error::other)??;
-        let (running, work) = running::start(job).await?;
+        let (running, work) = running::start(job, self.0.meters.clone()).await?;
         self.0.tasks.spawn("sandbox", commands.tracker.track_future(work));
         Ok(running)
     }

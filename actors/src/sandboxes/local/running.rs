@@ -37,6 +37,7 @@ use super::{
     scratch::Scratch,
     spec::{Exit, Finished, Limits, Output},
 };
+use crate::kit::meters::{CommandMeters, Counted};
 
 /// Pieces of output that wait for their reader; the command waits when there are more.
 const PIECES: usize = 16;
@@ -113,7 +114,10 @@ pub(super) struct Job {
 }
 
 /// Starts a job; what comes back must be run beside its handle.
-pub(super) async fn start(mut job: Job) -> io::Result<(Running, impl Future<Output = ()> + Send)> {
+pub(super) async fn start(
+    mut job: Job,
+    meters: Option<CommandMeters>,
+) -> io::Result<(Running, impl Future<Output = ()> + Send)> {
     let command = std::mem::replace(&mut job.command, Command::new(""));
     let child = spawn(command).await?;
     let (to_output, output) = mpsc::channel(PIECES);
@@ -121,7 +125,12 @@ pub(super) async fn start(mut job: Job) -> io::Result<(Running, impl Future<Outp
     let stop = job.stop.child_token();
     let running = Running { output, exit, stop: stop.clone(), _stopped_with_this: stop.clone().drop_guard() };
     let work = async move {
+        let runs = meters.as_ref().map(|meters| Counted::in_gauge(&meters.running));
         let exit = supervise(child, job, stop, to_output).await;
+        drop(runs);
+        if let Some(meters) = meters {
+            meters.ended(exit.outcome());
+        }
         // Whoever dropped the handle does not want to know.
         drop(to_exit.send(exit));
     };

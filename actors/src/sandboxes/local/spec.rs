@@ -165,6 +165,19 @@ impl Exit {
     pub fn is_success(&self) -> bool {
         self.code == Some(0)
     }
+
+    /// How it is counted.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self { timed_out: true, .. } => "timed_out",
+            Self { out_of_cpu: true, .. } => "out_of_cpu",
+            Self { out_of_disk: true, .. } => "out_of_disk",
+            Self { out_of_memory: true, .. } => "out_of_memory",
+            Self { code: Some(NOT_STARTED), .. } => "not_started",
+            _ if self.is_success() => "succeeded",
+            _ => "failed",
+        }
+    }
 }
 
 /// A command's whole output and how it ended.
