@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use cendriix_actors::sandboxes::{Allowed, ExecSpec, Filesystem, Mode, Sandboxes};
+use cendriix_actors::sandboxes::{Allowed, ExecSpec, Filesystem, Local, Mode};
 use tokio::process::Command;
 
 use crate::{Done, load::quantile, report::Report, server};
@@ -20,7 +20,7 @@ const WARM_UP: usize = 10;
 enum Way {
     /// As any process.
     Plain(Vec<String>),
-    Contained(Sandboxes, Mode),
+    Contained(Local, Mode),
 }
 
 impl Way {
@@ -33,9 +33,9 @@ impl Way {
                 // Some do nothing by refusing to.
                 command.status().await?;
             }
-            Self::Contained(sandboxes, mode) => {
+            Self::Contained(local, mode) => {
                 let spec = ExecSpec { mode: *mode, ..ExecSpec::new(tree, ["/bin/true"]) };
-                let exit = sandboxes.exec(spec).await?.exit().await;
+                let exit = local.exec(spec).await?.exit().await;
                 if !exit.is_success() {
                     return Err(format!("a command that does nothing failed: {exit:?}").into());
                 }
@@ -45,14 +45,14 @@ impl Way {
     }
 }
 
-async fn sandboxes(bubblewrap: bool, cgroups: bool, expected: Filesystem) -> Done<Sandboxes> {
+async fn behind(bubblewrap: bool, cgroups: bool, expected: Filesystem) -> Done<Local> {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_cendriix"));
-    let sandboxes = Sandboxes::probe_allowing(program, Allowed { bubblewrap, cgroups }).await;
-    let found = sandboxes.capabilities();
+    let local = Local::probe_allowing(program, Allowed { bubblewrap, cgroups }).await;
+    let found = local.capabilities();
     if found.filesystem != expected {
         return Err(format!("this machine has no {expected:?}: {:?}", found.notes).into());
     }
-    Ok(sandboxes)
+    Ok(local)
 }
 
 /// How long a command takes behind each wall, beside a plain process and what the walls are made of.
@@ -63,7 +63,7 @@ pub(crate) async fn sandbox() -> Done {
     let tree = home.path().join("tree");
     std::fs::create_dir(&tree)?;
     let words = |line: &str| Way::Plain(line.split(' ').map(str::to_owned).collect());
-    let bubblewrap = sandboxes(true, true, Filesystem::Bubblewrap).await?;
+    let bubblewrap = behind(true, true, Filesystem::Bubblewrap).await?;
     let ways = [
         ("plain spawn", words("/bin/true")),
         ("this program", words(&format!("{} sandbox-exec", env!("CARGO_BIN_EXE_cendriix")))),
@@ -71,12 +71,12 @@ pub(crate) async fn sandbox() -> Done {
         ("bubblewrap", Way::Contained(bubblewrap.clone(), Mode::Local)),
         (
             "bubblewrap, no cgroups",
-            Way::Contained(sandboxes(true, false, Filesystem::Bubblewrap).await?, Mode::Local),
+            Way::Contained(behind(true, false, Filesystem::Bubblewrap).await?, Mode::Local),
         ),
-        ("landlock", Way::Contained(sandboxes(false, true, Filesystem::Landlock).await?, Mode::Local)),
+        ("landlock", Way::Contained(behind(false, true, Filesystem::Landlock).await?, Mode::Local)),
         (
             "landlock, no cgroups",
-            Way::Contained(sandboxes(false, false, Filesystem::Landlock).await?, Mode::Local),
+            Way::Contained(behind(false, false, Filesystem::Landlock).await?, Mode::Local),
         ),
         ("no wall", Way::Contained(bubblewrap, Mode::None)),
     ];

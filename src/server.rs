@@ -7,7 +7,7 @@ use cendriix_actors::{
     Settings, System,
     identity::tokens::{KeyError, Tokens},
     kit::Clock,
-    sandboxes::{Filesystem, Sandboxes},
+    sandboxes::{Filesystem, Local},
     system::{self, Former},
 };
 use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
@@ -148,7 +148,7 @@ impl Server {
     }
 
     fn say_how_commands_are_contained(&self, mode: SandboxMode) {
-        let found = self.system.sandboxes.capabilities();
+        let found = self.system.sandboxes.local().capabilities();
         let (filesystem, network) = (found.filesystem, found.network);
         match mode {
             SandboxMode::None => {
@@ -193,7 +193,7 @@ impl Server {
             helper if helper.as_os_str().is_empty() => std::env::current_exe().map_err(unusable)?,
             helper => helper.clone(),
         };
-        let sandboxes = Sandboxes::probe(helper).await;
+        let local = Local::probe(helper).await;
         let control_token = format!("{:032x}{:032x}", clock.random(), clock.random());
         let settings = Settings {
             store: store.clone(),
@@ -204,7 +204,7 @@ impl Server {
             root: std::path::absolute(data.path()).map_err(unusable)?,
             reachable: config.reachable(),
             remotes: config.remotes(),
-            sandboxes,
+            local,
             mode: config.sandbox.mode.into(),
             models: (&config.models).into(),
             former,

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use cendriix_actors::sandboxes::{Allowed, ExecSpec, Filesystem, Finished, Running, Sandboxes};
+use cendriix_actors::sandboxes::{Allowed, ExecSpec, Filesystem, Finished, Local, Running};
 use tempfile::TempDir;
 
 /// Says in a test process that it is the one without rights.
@@ -27,9 +27,9 @@ const PROGRAM: &str = "CENDRIIX_TEST_PROGRAM";
 /// A user that exists everywhere and owns nothing.
 const NOBODY: u32 = 65_534;
 
-/// Sandboxes behind one wall, and a tree to run commands in.
+/// Commands behind one wall, and a tree to run commands in.
 struct Bench {
-    sandboxes: Sandboxes,
+    local: Local,
     home: TempDir,
     tree: PathBuf,
 }
@@ -38,17 +38,17 @@ impl Bench {
     async fn with(allowed: Allowed) -> Self {
         let built = || PathBuf::from(env!("CARGO_BIN_EXE_cendriix"));
         let program = std::env::var_os(PROGRAM).map_or_else(built, PathBuf::from);
-        let sandboxes = Sandboxes::probe_allowing(program, allowed).await;
+        let local = Local::probe_allowing(program, allowed).await;
         let home = tempfile::tempdir().unwrap();
         let tree = home.path().join("tree");
         fs::create_dir(&tree).unwrap();
-        Self { sandboxes, home, tree }
+        Self { local, home, tree }
     }
 
     /// Behind bubblewrap, in a directory that is closed to everybody else.
     async fn bubblewrap() -> Self {
         let bench = Self::with(Allowed::default()).await;
-        let found = bench.sandboxes.capabilities();
+        let found = bench.local.capabilities();
         assert_eq!(found.filesystem, Filesystem::Bubblewrap, "install bubblewrap: {:?}", found.notes);
         bench
     }
@@ -60,7 +60,7 @@ impl Bench {
 
     async fn behind_landlock(allowed: Allowed) -> Self {
         let bench = Self::with(allowed).await;
-        let found = bench.sandboxes.capabilities();
+        let found = bench.local.capabilities();
         assert_eq!(found.filesystem, Filesystem::Landlock, "this kernel has no landlock: {:?}", found.notes);
         fs::set_permissions(bench.home.path(), fs::Permissions::from_mode(0o711)).unwrap();
         bench
@@ -72,7 +72,7 @@ impl Bench {
     }
 
     fn is_bubblewrap(&self) -> bool {
-        self.sandboxes.capabilities().filesystem == Filesystem::Bubblewrap
+        self.local.capabilities().filesystem == Filesystem::Bubblewrap
     }
 
     /// Another tree beside the first.
@@ -87,7 +87,7 @@ impl Bench {
     }
 
     async fn start(&self, spec: ExecSpec) -> Running {
-        self.sandboxes.exec(spec).await.unwrap()
+        self.local.exec(spec).await.unwrap()
     }
 
     async fn run(&self, spec: ExecSpec) -> Finished {
@@ -180,7 +180,7 @@ fn a_server_without_rights_contains_as_well() {
 #[tokio::test]
 async fn what_is_enforced_is_shown() {
     for bench in Bench::each().await {
-        let shown = serde_json::to_value(bench.sandboxes.capabilities()).unwrap();
+        let shown = serde_json::to_value(bench.local.capabilities()).unwrap();
         eprintln!("{shown:#}");
         let expected =
             if bench.is_bubblewrap() { ["bubblewrap", "namespace"] } else { ["landlock", "seccomp"] };
@@ -208,7 +208,7 @@ async fn a_start_costs_milliseconds() {
         }
         plain.sort();
         contained.sort();
-        let wall = bench.sandboxes.capabilities().filesystem;
+        let wall = bench.local.capabilities().filesystem;
         eprintln!("true, median of 40: plain {:?}, {wall:?} {:?}", plain[20], contained[20]);
     }
 }

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use cendriix_actors::{
     agent_steps::tools::{CallLimits, Live, Outcome, Toolbox},
-    sandboxes::{Allowed, Limits, Mode, Sandboxes},
+    sandboxes::{Allowed, Limits, Local, Mode, Site},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,12 +21,12 @@ struct Bench {
 impl Bench {
     async fn new(wall: &'static str, allowed: Allowed, mode: Mode) -> Self {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_cendriix"));
-        let sandboxes = Sandboxes::probe_allowing(program, allowed).await;
+        let local = Local::probe_allowing(program, allowed).await;
         let home = tempfile::tempdir().unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let tree = home.path().join("tree");
         fs::create_dir(&tree).unwrap();
-        Self { toolbox: Toolbox::new(sandboxes, tree, mode).unwrap(), _home: home, wall }
+        Self { toolbox: Toolbox::new(Site::apart(local, mode), tree).unwrap(), _home: home, wall }
     }
 
     async fn each() -> [Self; 3] {

@@ -13,6 +13,8 @@ pub const WORKFLOW: u8 = 4;
 pub const AGENT_STEP: u8 = 5;
 /// Skills, plugins, playbooks, policies and guardrails: kept.
 pub const ENTITY: u8 = 6;
+/// Where the commands of an attempt of a run are contained: living.
+pub const SANDBOX: u8 = 7;
 
 /// The row tables.
 pub mod space {

@@ -29,7 +29,7 @@ use crate::{
         grounds::{Grounds, Reachable},
         work::RunWorld,
     },
-    sandboxes::{Mode, Sandboxes},
+    sandboxes::{Local, Mode, Sandboxes},
     workflows::Workflows,
     workspaces::Workspaces,
 };
@@ -55,9 +55,9 @@ pub struct Settings {
     pub reachable: Reachable,
     /// How repositories on other servers are reached.
     pub remotes: Remotes,
-    /// Where commands are run.
-    pub sandboxes: Sandboxes,
-    /// How they are contained.
+    /// What contains commands on this machine.
+    pub local: Local,
+    /// Whether it does.
     pub mode: Mode,
     /// What becomes of work that an earlier process left unfinished.
     pub former: Former,
@@ -114,7 +114,7 @@ impl System {
     ///
     /// When a supervisor does not start, or models or repositories cannot be used.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { store, blobs, clock, tokens, rest, models, sandboxes, mode, former, .. } = settings;
+        let Settings { store, blobs, clock, tokens, rest, models, local, mode, former, .. } = settings;
         let placement: Arc<Alone> = Arc::new(Alone { epoch: store.epoch() });
         let shared = shared(&store, placement.clone(), &clock, rest);
         let around = Surroundings {
@@ -131,13 +131,13 @@ impl System {
         let kept = Kept::new(Arc::clone(&store), placement.clone(), blobs.clone(), clock.clone());
         let workflows = Workflows::new(Arc::clone(&store), placement, blobs.clone(), clock.clone());
         let contents = Contents::new(store, blobs);
+        let sandboxes = Sandboxes::start(&shared, local, mode).await?;
         let agents = AgentWorld {
             contents: contents.clone(),
             briefs: Briefs::new(contents.clone(), workflows.clone()),
             models: models.clone(),
             repositories: repositories.clone(),
             sandboxes: sandboxes.clone(),
-            mode,
             clock: clock.clone(),
             live: Live::default(),
             trees: DashMap::new(),
@@ -148,7 +148,6 @@ impl System {
             contents: contents.clone(),
             repositories: repositories.clone(),
             sandboxes: sandboxes.clone(),
-            mode,
             models: models.clone(),
             clock,
         };

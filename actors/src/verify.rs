@@ -23,6 +23,7 @@ use crate::{
     metering::ledger,
     repositories::{CommitId, Repositories, Source},
     runs::Run,
+    sandboxes::Sandbox,
     workflows, workspaces,
 };
 
@@ -78,6 +79,7 @@ impl Areas for Known<'_> {
                 self.costs.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id, step.cost.0);
                 Ok(())
             }
+            kinds::SANDBOX => stored::check::<Sandbox>(stored, journal).map(drop),
             kinds::WORKSPACE => {
                 readable(decode::<workspaces::Stored>("workspace", &stored.snapshot).map(drop))
             }

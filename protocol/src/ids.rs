@@ -84,6 +84,8 @@ ids! {
     GateId,
     /// An agent at work on one step of a run.
     AgentStepId,
+    /// Where the commands of one attempt of a run are contained.
+    SandboxId,
     /// A skill, plugin, playbook, policy or guardrail.
     EntityId,
 }

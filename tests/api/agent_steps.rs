@@ -484,6 +484,38 @@ async fn a_cancel_stops_an_agent_that_waits_for_its_model() {
     assert_eq!(step["stopReason"], "cancelled");
 }
 
+/// How many processes of this machine have an argument like that.
+fn processes(argument: &str) -> usize {
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let said = all.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    said.filter(|said| said.split(|byte| *byte == 0).any(|said| said == argument.as_bytes())).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_ends_a_command_with_all_that_it_started() {
+    let command = "sleep 98761 & setsid sleep 98761 & printf 'be%s' gun; sleep 98761";
+    let (server, _openai) = server([Turn::call("run_command", json!({ "command": command }))]).await;
+    let ada = server.login("ada").await;
+    let run = planned(&ada, agent("x"), json!({ "project": "p" })).await;
+    let path = format!("/v1/runs/{}", text(&run["id"]));
+    ada.post(&format!("{path}/advance"), json!({})).await.expect(200);
+    let list = ada.get(&format!("/v1/agent/runs/{}/steps", text(&run["id"]))).await.expect(200);
+    let step = text(&list["steps"][0]["id"]);
+    let stream = ada.request(reqwest::Method::GET, &format!("/v1/agent/steps/{step}/stream"));
+    let mut stream = stream.send().await.unwrap();
+    let mut told = String::new();
+    while !told.contains("begun") {
+        told.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()));
+    }
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(5));
+    while processes("98761") < 3 {
+        looks.tick().await;
+    }
+    ada.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+    let run = rested(&ada, &run).await;
+    assert_eq!((&run["status"], processes("98761")), (&json!("cancelled"), 0), "{run}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_goes_on_after_a_restart_from_what_its_calls_had_done() {
     let (server, openai) =

@@ -88,7 +88,7 @@ async fn nothing_stays_when_the_engine_is_closed() {
     let marker = marker();
     let mut running = bench.start(bench.shell(format!("echo ready; sleep {marker}"))).await;
     running.next().await.unwrap();
-    assert!(bench.sandboxes.close(Duration::from_secs(10)).await);
+    assert!(bench.local.close(Duration::from_secs(10)).await);
     assert_eq!(processes_with(&marker), NOBODY_LEFT);
 }
 

@@ -8,8 +8,8 @@ use super::{Bench, is_root, owner};
 
 async fn tree() -> (Bench, Files) {
     let bench = Bench::bubblewrap().await;
-    bench.sandboxes.adopt(&bench.tree).await.unwrap();
-    let files = bench.sandboxes.files(&bench.tree).unwrap();
+    bench.local.adopt(&bench.tree).await.unwrap();
+    let files = bench.local.files(&bench.tree).unwrap();
     (bench, files)
 }
 

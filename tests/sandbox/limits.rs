@@ -38,7 +38,7 @@ async fn memory_is_limited_and_the_server_feels_nothing() {
         spec.limits.memory_bytes = 96 << 20;
         let said = bench.run(spec).await;
         assert!(!said.exit.is_success() && !said.exit.timed_out, "{}", why(&said));
-        let is_known = bench.sandboxes.capabilities().memory == Limiter::Cgroup;
+        let is_known = bench.local.capabilities().memory == Limiter::Cgroup;
         assert_eq!(said.exit.out_of_memory, is_known, "{}", why(&said));
         assert!(resident_bytes() < before + (128 << 20));
     }
@@ -88,7 +88,7 @@ async fn a_command_waits_for_its_turn_and_can_be_stopped_meanwhile() {
     }
     let waiting = ExecSpec::new(&bench.tree, ["true"]);
     let stop = waiting.stop.clone();
-    let (waited, ()) = tokio::join!(bench.sandboxes.exec(waiting), async { stop.cancel() });
+    let (waited, ()) = tokio::join!(bench.local.exec(waiting), async { stop.cancel() });
     assert_eq!(waited.unwrap_err().to_string(), "it was stopped before it began");
     drop(running.pop());
     assert!(bench.start(ExecSpec::new(&bench.tree, ["true"])).await.exit().await.is_success());
@@ -138,7 +138,7 @@ async fn a_command_that_nobody_listens_to_waits_and_loses_nothing() {
 async fn processor_time_is_limited() {
     for bench in benches().await {
         // Where only each process is limited, one is enough.
-        let script = match bench.sandboxes.capabilities().cpu {
+        let script = match bench.local.capabilities().cpu {
             Limiter::Cgroup => "(while :; do :; done) & while :; do :; done",
             Limiter::Rlimit | Limiter::None => "while :; do :; done",
         };
@@ -154,13 +154,13 @@ async fn limits_of_nothing_are_refused() {
     let bench = Bench::bubblewrap().await;
     let mut spec = ExecSpec::new(&bench.tree, ["true"]);
     spec.limits.processes = 0;
-    assert_eq!(bench.sandboxes.exec(spec).await.unwrap_err().to_string(), "a limit is zero");
+    assert_eq!(bench.local.exec(spec).await.unwrap_err().to_string(), "a limit is zero");
     let mut spec = ExecSpec::new(&bench.tree, ["true"]);
     spec.limits.file_bytes = 1_000;
-    assert!(bench.sandboxes.exec(spec).await.unwrap_err().to_string().starts_with("a limit is less than"));
+    assert!(bench.local.exec(spec).await.unwrap_err().to_string().starts_with("a limit is less than"));
     let spec = ExecSpec::new(&bench.tree, [""]);
-    assert_eq!(bench.sandboxes.exec(spec).await.unwrap_err().to_string(), "the command is empty");
+    assert_eq!(bench.local.exec(spec).await.unwrap_err().to_string(), "the command is empty");
     let mut spec = ExecSpec::new(&bench.tree, ["true"]);
     spec.env.insert("LD=".to_owned(), String::new());
-    assert!(bench.sandboxes.exec(spec).await.is_err());
+    assert!(bench.local.exec(spec).await.is_err());
 }

@@ -35,7 +35,7 @@ use crate::{
     reason::chain,
     repositories::{Failure, Place, Repositories, WorkTree},
     runs::brief::Briefs,
-    sandboxes::{Mode, Sandboxes},
+    sandboxes::{Attempt, Mode, Sandboxes},
 };
 
 /// How much of a command's output a model is told, in bytes.
@@ -58,8 +58,6 @@ pub struct AgentWorld {
     pub repositories: Repositories,
     /// Where commands are run.
     pub sandboxes: Sandboxes,
-    /// How they are contained.
-    pub mode: Mode,
     /// Time, ids and chance.
     pub clock: Clock,
     /// Who watches.
@@ -103,6 +101,11 @@ impl World<AgentStep> for AgentWorld {
     }
 }
 
+/// The end of a step whose calls cannot be contained.
+fn unheld(error: &(dyn std::error::Error + 'static)) -> Broken {
+    Broken(badly(StopReason::Error, "sandbox", chain(error)))
+}
+
 /// Whether nothing comes after a report.
 fn ends(step: &AgentStep, command: &Command, at: Timestamp) -> bool {
     let given = Given { at, by: Actor::System.into(), random: 0 };
@@ -124,7 +127,7 @@ impl AgentWorld {
         brief.tell_of(&conflicts);
         self.adopt(&tree).await?;
         self.trees.insert(step.id.0, (tree, base.clone()));
-        let (name, policy) = (brief.name.clone(), brief.policy(self.mode == Mode::Local));
+        let (name, policy) = (brief.name.clone(), brief.policy(self.sandboxes.mode() == Mode::Local));
         let brief = self.contents.keep(step.workspace, json(&brief)).await?;
         Ok(Command::Prepared { base, conflicts, brief, name, policy })
     }
@@ -222,13 +225,14 @@ impl AgentWorld {
         let answer = self.contents.read::<AgentStep>(step.workspace, step.id.0, &last.answer).await?;
         let Answer { calls, .. } = content::json("answer", &answer)?;
         let contained = step.task.as_ref().is_some_and(|task| task.policy.contained);
-        if contained && self.mode != Mode::Local {
+        if contained && self.sandboxes.mode() != Mode::Local {
             let said = "it began in a sandbox, and this server runs without one; retry the run";
             return Err(Broken(badly(StopReason::Error, "sandbox", said)));
         }
+        let attempt = Attempt { workspace: step.workspace, run: step.run, number: step.attempt };
+        let site = self.sandboxes.enter(attempt, token).await.map_err(|error| unheld(&error))?;
         let (tree, at) = self.tree(step).await?;
-        let tools = Toolbox::new(self.sandboxes.clone(), tree.path().to_owned(), self.mode)
-            .map_err(|error| Broken(badly(StopReason::Error, "sandbox", chain(&error))))?;
+        let tools = Toolbox::new(site, tree.path().to_owned()).map_err(|error| unheld(&error))?;
         let limits = step.task.as_ref().map(|task| task.policy.tool_timeout_ms);
         let limits = CallLimits {
             timeout: Duration::from_millis(limits.unwrap_or(120_000)),
@@ -302,8 +306,7 @@ impl AgentWorld {
     }
 
     async fn adopt(&self, tree: &WorkTree) -> Result<(), Broken> {
-        let adopted = self.sandboxes.adopt(tree.path()).await;
-        adopted.map_err(|error| Broken(badly(StopReason::Error, "sandbox", chain(&error))))
+        self.sandboxes.adopt(tree.path()).await.map_err(|error| unheld(&error))
     }
 
     /// Keeps what the tree holds.

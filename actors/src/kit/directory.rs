@@ -258,7 +258,7 @@ impl<M: Machine> Entities<M> {
 
     /// Kills an actor in whatever it does, as nothing but a test may.
     #[cfg(test)]
-    pub(super) fn kill(&self, id: Uuid) {
+    pub(crate) fn kill(&self, id: Uuid) {
         if let Some(actor) = self.0.awake.get(&id).as_ref().and_then(|slot| slot.actor.get()) {
             actor.kill();
         }

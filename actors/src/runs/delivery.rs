@@ -24,7 +24,7 @@ use crate::{
     },
     reason::chain,
     repositories::{Diff, Failure, Merge, Place, Repositories, Source},
-    sandboxes::{ExecSpec, Finished, Limits, Mode, Sandboxes},
+    sandboxes::{Attempt, ExecSpec, Finished, Limits, Mode, Sandboxes},
     workflows::Compiled,
 };
 
@@ -51,8 +51,6 @@ pub struct Delivery {
     pub repositories: Repositories,
     /// Where the tests run.
     pub sandboxes: Sandboxes,
-    /// How they are contained.
-    pub mode: Mode,
     /// Who reviews.
     pub models: ModelRouter,
     /// Time, ids and chance.
@@ -158,7 +156,7 @@ impl Delivery {
     }
 
     async fn test(&self, run: &Run, compiled: &Compiled, stop: &CancellationToken) -> Result<Found, Undone> {
-        if !run.course.uncontained && self.mode != Mode::Local {
+        if !run.course.uncontained && self.sandboxes.mode() != Mode::Local {
             let said = "the run began with a sandbox, and this server runs without one; start it with one";
             return Err(Undone::because("sandbox", said));
         }
@@ -186,7 +184,7 @@ impl Delivery {
         let detected = if let Some(command) = &compiled.tests {
             Some(said(command))
         } else {
-            let files = self.sandboxes.files(tree);
+            let files = self.sandboxes.local().files(tree);
             let files = files.map_err(|error| Undone::because("sandbox", chain(&error)))?;
             detect::detect(&files).await
         };
@@ -205,7 +203,6 @@ impl Delivery {
         stop: &CancellationToken,
     ) -> Result<Found, Undone> {
         let mut spec = ExecSpec::new(tree, ["sh", "-c", &format!("exec 2>&1\n{}", detected.command)]);
-        spec.mode = self.mode;
         spec.stop = stop.clone();
         spec.limits = Limits {
             wall: TESTS_WITHIN,
@@ -215,7 +212,9 @@ impl Delivery {
             output_bytes: 16 << 20,
             ..Limits::default()
         };
-        let Finished { stdout, stderr, exit } = self.sandboxes.exec(spec).await?.finished().await;
+        let attempt = Attempt { workspace: run.workspace, run: run.id, number: run.attempt };
+        let site = self.sandboxes.enter(attempt, stop).await?;
+        let Finished { stdout, stderr, exit } = site.exec(spec).await?.finished().await;
         if exit.out_of_disk {
             // No agent can mend that.
             return Err(Undone::because("disk_full", "the disk was nearly full; make space, then retry"));

@@ -170,7 +170,10 @@ impl Runs {
             workflow_version,
             title,
             input: self.contents.keep(caller.workspace, text).await?,
-            course: state::Course { uncontained: self.delivery.mode != Mode::Local, ..compiled.course },
+            course: state::Course {
+                uncontained: self.delivery.sandboxes.mode() != Mode::Local,
+                ..compiled.course
+            },
             plan,
             advancing: new.advancing,
             repository,

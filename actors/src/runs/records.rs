@@ -2,7 +2,7 @@
 
 use cendriix_persistence::{
     codec::encode,
-    store::{Row, RowKey},
+    store::{Key, Row, RowKey},
 };
 use cendriix_protocol::{
     ids::{RunId, WorkflowId, WorkspaceId},
@@ -18,12 +18,13 @@ use super::state::{Decision, Event, Payload, Reason, Run, StepKind};
 use crate::{
     agent_steps::{self, AgentStep},
     audit,
-    kinds::space,
+    kinds::{self, space},
     kit::{
         machine::{Given, Records},
         stored,
     },
     metering::spent::Account,
+    sandboxes::Attempt,
 };
 
 /// A run in its workspace's list.
@@ -88,6 +89,11 @@ pub(super) fn of(run: &Run, before: Option<&Run>, events: &[Event], given: &Give
             Event::StepStarted { step, .. } => records.join(agent(run, *step, given)),
             Event::StepAsked { id, name, brief, .. } => {
                 records.join(asked(run, id.0, name.clone(), brief.clone(), given));
+            }
+            Event::Ended { attempt, .. } if run.repository.is_some() => {
+                // Its sandbox ends with the attempt; where there was none, nobody hears it.
+                let attempt = Attempt { workspace: run.workspace, run: run.id, number: *attempt };
+                records.nudges.push(Key { kind: kinds::SANDBOX, id: attempt.sandbox().0 });
             }
             Event::Created(_)
             | Event::Moved { .. }

@@ -108,6 +108,11 @@ impl Run {
         AgentStepId(child_id(self.id.0, node, attempt))
     }
 
+    /// Whether an attempt has come to its end.
+    pub fn is_over(&self, attempt: u32) -> bool {
+        attempt < self.attempt || self.status.is_end()
+    }
+
     /// Whether nothing goes on by itself: the run has ended, or waits for somebody.
     pub fn rests(&self) -> bool {
         let goes_on = |(key, wanted): (&WorkKey, &Wanted<Work>)| {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     reason::chain,
-    sandboxes::{ExecSpec, Exit, Limits, NOT_STARTED, Output, Sandboxes, confine::SUBCOMMAND},
+    sandboxes::{ExecSpec, Exit, Limits, NOT_STARTED, Output, Site, confine::SUBCOMMAND},
 };
 
 /// A command that prints more is ended: nobody reads that, and passing it on costs the server.
@@ -21,8 +21,8 @@ const PRINTED_MAX: u64 = 64 << 20;
 /// A command to run, and where.
 #[derive(Debug)]
 pub(super) struct Order<'o> {
-    pub(super) sandboxes: &'o Sandboxes,
-    /// The tree, the mode and the limits; the command itself is put in.
+    pub(super) site: &'o Site,
+    /// The tree and the limits; the command itself is put in.
     pub(super) spec: ExecSpec,
     pub(super) asked: &'o RunCommand,
     pub(super) limits: CallLimits,
@@ -39,7 +39,7 @@ struct Printed {
 }
 
 pub(super) async fn run(order: Order<'_>) -> Answer {
-    let Order { sandboxes, mut spec, asked, limits, live, stop } = order;
+    let Order { site, mut spec, asked, limits, live, stop } = order;
     if asked.timeout_ms == Some(0) {
         return Answer::error("timeoutMs is at least 1");
     }
@@ -52,7 +52,7 @@ pub(super) async fn run(order: Order<'_>) -> Answer {
     spec.argv = ["sh", "-c", &asked.command].map(str::to_owned).to_vec();
     spec.limits = Limits { wall, output_bytes: PRINTED_MAX, ..spec.limits };
     spec.stop = ending.clone();
-    let mut running = match sandboxes.exec(spec).await {
+    let mut running = match site.exec(spec).await {
         Ok(running) => running,
         Err(error) => return Answer::error(format!("could not be started: {}", chain(&error))),
     };

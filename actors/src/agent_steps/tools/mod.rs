@@ -30,7 +30,7 @@ use self::{
 use crate::{
     kit::machine::Effect,
     model_router::chat::ToolSpec,
-    sandboxes::{ExecSpec, FileError, Limits, Mode, Sandboxes},
+    sandboxes::{ExecSpec, FileError, Limits, Mode, Site},
 };
 
 /// The longest answer of any tool, in bytes, but for a note where it was cut.
@@ -96,10 +96,10 @@ impl From<Result<String, String>> for Answer {
     }
 }
 
-/// The built-in tools, on one work tree. A clone is the same.
+/// The built-in tools, on one work tree in a sandbox. A clone is the same.
 #[derive(Clone, Debug)]
 pub struct Toolbox {
-    sandboxes: Sandboxes,
+    site: Site,
     root: Root,
     /// What every command begins with.
     spec: ExecSpec,
@@ -111,15 +111,10 @@ impl Toolbox {
     /// # Errors
     ///
     /// When there is no such directory.
-    pub fn new(sandboxes: Sandboxes, tree: PathBuf, mode: Mode) -> Result<Self, FileError> {
-        let files = sandboxes.files(&tree)?;
-        let inside = match mode {
-            Mode::Local => sandboxes.inside(&tree),
-            Mode::None => tree.clone(),
-        };
+    pub fn new(site: Site, tree: PathBuf) -> Result<Self, FileError> {
+        let root = Root { files: site.files(&tree)?, inside: site.inside(&tree) };
         let nothing: [&str; 0] = [];
-        let spec = ExecSpec { mode, ..ExecSpec::new(tree, nothing) };
-        Ok(Self { sandboxes, root: Root { files, inside }, spec })
+        Ok(Self { site, root, spec: ExecSpec::new(tree, nothing) })
     }
 
     /// The same tools, with other limits for commands; their time and output come with each call.
@@ -136,7 +131,7 @@ impl Toolbox {
 
     /// What repeating a call would mean; none when there is no such tool.
     pub fn effect(&self, name: &str) -> Option<Effect> {
-        effect(name, self.spec.mode)
+        effect(name, self.site.mode())
     }
 
     /// Calls a tool with arguments as a model wrote them.
@@ -190,8 +185,7 @@ impl Toolbox {
                 let output_bytes = limits.output_bytes.clamp(OUTPUT_BYTES_MIN, TEXT_BYTES_MAX / 2);
                 let limits = CallLimits { output_bytes, ..limits };
                 let spec = self.spec.clone();
-                let order =
-                    command::Order { sandboxes: &self.sandboxes, spec, asked: &asked, limits, live, stop };
+                let order = command::Order { site: &self.site, spec, asked: &asked, limits, live, stop };
                 command::run(order).await
             }
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::sandboxes::Local;
 
 /// A toolbox on a tree; its sandboxes have no program, so that no command runs.
 struct Bench {
@@ -23,8 +24,8 @@ impl Bench {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
-        let sandboxes = Sandboxes::probe("/nowhere/cendriix".into()).await;
-        Self { toolbox: Toolbox::new(sandboxes, tree, Mode::Local).unwrap(), home }
+        let local = Local::probe("/nowhere/cendriix".into()).await;
+        Self { toolbox: Toolbox::new(Site::apart(local, Mode::Local), tree).unwrap(), home }
     }
 
     fn tree(&self) -> std::path::PathBuf {

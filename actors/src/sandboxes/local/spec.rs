@@ -190,6 +190,9 @@ pub enum Error {
     /// It was stopped while it waited for its turn.
     #[error("it was stopped before it began")]
     Stopped,
+    /// The attempt that the sandbox was for is over.
+    #[error("the sandbox was terminated, since its attempt of the run is over")]
+    Terminated,
     /// It could not be started.
     #[error("the sandbox could not be started")]
     Start(#[from] std::io::Error),
