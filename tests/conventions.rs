@@ -27,7 +27,8 @@ async fn a_refusal_comes_as_a_problem_to_those_who_ask_for_one() {
     let answer = asks(&server.stranger(), Method::GET, "/v1/runs", &accept).await;
     assert_eq!(answer.header("content-type"), "application/problem+json");
     assert_eq!(answer.header("www-authenticate"), "Bearer");
-    let said = "log in with POST /v1/auth/login and send Authorization: Bearer <token>";
+    let said = "log in with POST /v1/auth/login and send Authorization: Bearer <token>, or send an API key as \
+                X-API-Key";
     let wanted = json!({
         "type": "about:blank", "title": "Unauthorized", "status": 401, "detail": said,
         "error": "unauthorized", "message": said, "requestId": "r-1",
