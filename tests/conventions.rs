@@ -195,3 +195,29 @@ async fn json_that_is_nested_too_deep_is_refused() {
         ada.request(Method::POST, "/v1/workflows/execute").header("content-type", "application/json");
     Answer::of(request.body(input)).await.expect(400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_a_client_has_is_spared_and_a_change_of_another_version_refused() {
+    let server = TestServer::start().await;
+    let ada = server.login("ada").await;
+    let path = format!("/v1/workspaces/{}", ada.workspace().await);
+    let first = ada.get(&path).await;
+    let (tag, version) = (first.header("etag").to_owned(), first.body["version"].clone());
+    assert_eq!(tag, format!("\"v{version}\""));
+    let has = [("if-none-match", tag.as_str())];
+    let spared = asks(&ada, Method::GET, &path, &has).await;
+    assert_eq!((spared.status.as_u16(), spared.header("etag")), (304, tag.as_str()));
+    let rename = async |name: &str, seen: &str| {
+        let request = ada.request(Method::PATCH, &path).header("if-match", seen);
+        Answer::of(request.json(&json!({ "name": name }))).await
+    };
+    let renamed = rename("one", &tag).await;
+    let later = renamed.header("etag").to_owned();
+    assert!(renamed.expect(200)["name"] == "one" && later != tag);
+    let refused = rename("two", &tag).await.expect(412);
+    assert_eq!(refused["error"], "precondition_failed");
+    assert_eq!(rename("two", &format!("W/{later}")).await.status, 412);
+    rename("two", &format!("\"v999\", {later}")).await.expect(200);
+    rename("three", "*").await.expect(200);
+    assert_eq!(asks(&ada, Method::DELETE, &path, &[("if-match", &later)]).await.status, 412);
+}

@@ -20,6 +20,9 @@ pub enum Error {
     /// The present state does not allow it.
     #[error("{message}")]
     Conflict { message: String, current_status: Option<String>, allowed_actions: Option<Vec<String>> },
+    /// It is not the version that the caller has seen.
+    #[error("{0}")]
+    Outdated(String),
     /// The server cannot do it now; the same request may succeed later.
     #[error("{0}")]
     Unavailable(String),

@@ -62,6 +62,8 @@ pub struct Workspace {
     pub plan: Plan,
     /// The caller's role in it.
     pub role: Role,
+    /// Counts the changes, also of its members; `"v<version>"` is its `ETag`.
+    pub version: u64,
     /// When it was created.
     pub created_at: Timestamp,
 }

@@ -1,6 +1,6 @@
 //! `/entities`: what is built to be used again.
 
-use axum::{Json, extract::State, http::header, response::IntoResponse};
+use axum::{Json, extract::State, response::IntoResponse};
 use cendriix_protocol::{
     entities::{Entities, EntitiesQuery, Entity},
     error::ErrorBody,
@@ -10,6 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     caller::Caller,
+    conditional::etag,
     error::ApiResult,
     extract::{Id, Params, cursor, limit},
 };
@@ -47,5 +48,5 @@ async fn list(
         (status = 404, description = "There is no such entity.", body = ErrorBody)))]
 async fn get(State(app): State<App>, caller: Caller, Id(id): Id<EntityId>) -> ApiResult<impl IntoResponse> {
     let entity = app.entities.get(&caller, id).await?;
-    Ok(([(header::ETAG, format!("\"v{}\"", entity.version))], Json(entity)))
+    Ok((etag(entity.version.into()), Json(entity)))
 }

@@ -93,6 +93,7 @@ impl From<Error> for ApiError {
                 refusal.body.allowed_actions = allowed_actions;
                 refusal
             }
+            Error::Outdated(message) => Self::new(StatusCode::PRECONDITION_FAILED, message),
             Error::Unavailable(message) => Self::new(StatusCode::SERVICE_UNAVAILABLE, message),
             Error::Store(error) => {
                 tracing::error!(%error, "the store failed a request");

@@ -9,6 +9,7 @@ use axum::{
 };
 
 use super::{
+    conditional,
     error::ApiError,
     extract,
     table::{self, Takes},
@@ -38,6 +39,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         Takes::Long => Some(Server::wait(config.request_timeout_long_ms)),
     };
     let within = within.map(|within| within + extract::wait(headers).unwrap_or_default());
+    let has = conditional::has(request.method(), headers);
     let answer = next.run(request);
     let mut response = match within {
         None => answer.await,
@@ -46,6 +48,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
             Err(_) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, TOO_LONG).into_response(),
         },
     };
+    response = conditional::spared(has, response);
     if route.is_some_and(|route| route.is_secret) {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

@@ -4,6 +4,7 @@ mod agent_steps;
 mod api_keys;
 mod around;
 pub mod caller;
+pub mod conditional;
 mod docs;
 pub mod document;
 mod entities;

@@ -125,7 +125,8 @@ fn said(status: StatusCode) -> &'static str {
 
 /// Keeps an answer from being taken for something else, and what is not everybody's from being kept.
 fn guarded(mut response: Response, route: Option<&Route>) -> Response {
-    let is_refusal = !response.status().is_success();
+    let status = response.status();
+    let is_refusal = status.is_client_error() || status.is_server_error();
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let is_page =

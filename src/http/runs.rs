@@ -31,6 +31,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     caller::Caller,
+    conditional::etag,
     error::{ApiError, ApiResult},
     extract::{Body, Id, MaybeBody, Params, claim, cursor, limit, wait},
     sse,
@@ -143,7 +144,7 @@ fn written(run: &Run) -> Bytes {
 
 fn with_version(shown: &Shown<runs::Run>, body: Bytes) -> impl IntoResponse + use<> {
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (kind, [(header::ETAG, format!("\"v{}\"", shown.version))], body)
+    (kind, etag(shown.version), body)
 }
 
 /// Answers with a run as it was answered before, if it was: what is shown follows from its version alone.

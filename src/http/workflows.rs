@@ -22,6 +22,7 @@ use utoipa_axum::{
 
 use super::{
     caller::Caller,
+    conditional::etag,
     error::ApiResult,
     extract::{Body, Id, Params, claim, cursor, limit},
     runs::created,
@@ -77,7 +78,7 @@ async fn create(State(app): State<App>, caller: Caller, body: Body<Definition>) 
         (status = 404, description = "There is no such workflow.", body = ErrorBody)))]
 async fn get(State(app): State<App>, caller: Caller, Id(id): Id<WorkflowId>) -> ApiResult<impl IntoResponse> {
     let workflow = app.workflows.get(&caller, id).await?;
-    Ok(([(header::ETAG, format!("\"v{}\"", workflow.version))], Json(workflow)))
+    Ok((etag(workflow.version.into()), Json(workflow)))
 }
 
 /// Creates a run of a workflow and starts it. With `Prefer: wait=N` it answers when the run rests, or after

@@ -19,6 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     caller::Caller,
+    conditional::{IfMatch, etag},
     error::ApiResult,
     extract::{Body, Id, Ids, Params, claim, cursor, limit},
 };
@@ -87,14 +88,21 @@ async fn list(
         (status = 200, description = "The workspace.", body = Workspace),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 404, description = "There is no such workspace for the caller.", body = ErrorBody)))]
-async fn get(State(app): State<App>, caller: Caller, Id(id): Id<WorkspaceId>) -> ApiResult<Json<Workspace>> {
-    Ok(Json(app.workspaces.of(&caller, id).await?))
+async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<WorkspaceId>,
+) -> ApiResult<impl IntoResponse> {
+    let workspace = app.workspaces.of(&caller, id).await?;
+    Ok((etag(workspace.version), Json(workspace)))
 }
 
 /// Changes a workspace's name or plan; what is absent stays as it is. Only an owner changes the plan.
 #[utoipa::path(patch, path = "/workspaces/{workspaceId}", operation_id = "changeWorkspace",
     tag = "workspaces", security(("bearer" = [])),
-    params(("workspaceId" = String, Path, format = Uuid, description = "The workspace.")),
+    params(
+        ("workspaceId" = String, Path, format = Uuid, description = "The workspace."),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to change.")),
     request_body = ChangeWorkspace,
     responses(
         (status = 200, description = "The workspace as it is by then.", body = Workspace),
@@ -102,6 +110,7 @@ async fn get(State(app): State<App>, caller: Caller, Id(id): Id<WorkspaceId>) ->
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 403, description = "The caller's role is too low, or an API key asks.", body = ErrorBody),
         (status = 404, description = "There is no such workspace for the caller.", body = ErrorBody),
+        (status = 412, description = "It is another version.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 415, description = "The body is not sent as JSON.", body = ErrorBody),
         (status = 422, description = "Fields are wrong.", body = ErrorBody)))]
@@ -109,25 +118,35 @@ async fn change(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id<WorkspaceId>,
+    IfMatch(seen): IfMatch,
     body: Body<ChangeWorkspace>,
-) -> ApiResult<Json<Workspace>> {
-    Ok(Json(app.workspaces.change(&caller, id, &body.value).await?))
+) -> ApiResult<impl IntoResponse> {
+    let workspace = app.workspaces.change(&caller, id, &body.value, seen.as_deref()).await?;
+    Ok((etag(workspace.version), Json(workspace)))
 }
 
 /// Deletes a workspace: its members, invitations and API keys are gone at once, and nobody reaches what it
 /// held.
 #[utoipa::path(delete, path = "/workspaces/{workspaceId}", operation_id = "deleteWorkspace",
     tag = "workspaces", security(("bearer" = [])),
-    params(("workspaceId" = String, Path, format = Uuid, description = "The workspace.")),
+    params(
+        ("workspaceId" = String, Path, format = Uuid, description = "The workspace."),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to delete.")),
     responses(
         (status = 204, description = "The workspace is deleted."),
         (status = 401, description = "Nobody is logged in.", body = ErrorBody),
         (status = 403, description = "The caller is no owner, or an API key asks.", body = ErrorBody),
         (status = 404, description = "There is no such workspace for the caller.", body = ErrorBody),
         (status = 409, description = "Runs are not at an end, or it is somebody's personal and only one.",
-            body = ErrorBody)))]
-async fn delete(State(app): State<App>, caller: Caller, Id(id): Id<WorkspaceId>) -> ApiResult<StatusCode> {
-    app.workspaces.delete(&caller, id, &app.runs).await?;
+            body = ErrorBody),
+        (status = 412, description = "It is another version.", body = ErrorBody)))]
+async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<WorkspaceId>,
+    IfMatch(seen): IfMatch,
+) -> ApiResult<StatusCode> {
+    app.workspaces.delete(&caller, id, &app.runs, seen.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

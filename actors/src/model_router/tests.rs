@@ -246,7 +246,7 @@ async fn an_engine_that_needs_a_model_answers_with_its_sentence() {
     let body = Complete { prompt: "hi".into(), ..Complete::default() };
     let refused = world.router.complete(&caller(), body).await.unwrap_err();
     assert!(
-        matches!(&refused, crate::Error::Unavailable(said) if said == "set OPENAI_API_KEY"),
+        matches!(&refused, crate::Error::Conflict { message, .. } if message == "set OPENAI_API_KEY"),
         "{refused:?}"
     );
     assert!(!world.router.has_language_model());

@@ -71,6 +71,17 @@ pub(crate) struct Current {
 }
 
 impl Current {
+    /// Refuses unless it is one of the versions that whoever changes it has seen.
+    fn expect(&self, seen: Option<&[u64]>) -> Result<(), Error> {
+        if seen.is_none_or(|seen| seen.contains(&self.version)) {
+            return Ok(());
+        }
+        Err(Error::Outdated(format!(
+            "the workspace is at version {} by now; get it, look at it, and send its ETag as If-Match",
+            self.version
+        )))
+    }
+
     /// The save that happens only if nobody has changed the workspace since it was read.
     pub(crate) fn with(&self, mut save: Save) -> Result<Save, Error> {
         let snapshot = encode(&self.stored)?;
@@ -233,7 +244,8 @@ impl Workspaces {
     ///
     /// When it is not there.
     pub async fn read(&self, id: WorkspaceId, role: Role) -> Result<Workspace, Error> {
-        Ok(shown(id, self.current(id).await?.stored, role))
+        let current = self.current(id).await?;
+        Ok(shown(id, current.stored, current.version, role))
     }
 
     /// A workspace of which the caller is a member.
@@ -315,19 +327,21 @@ impl Workspaces {
         Ok(inside)
     }
 
-    /// Changes the name or the plan of a workspace.
+    /// Changes the name or the plan of a workspace, if it is one of the versions that were `seen`.
     ///
     /// # Errors
     ///
-    /// When the caller may not, or the name is wrong.
+    /// When the caller may not, the name is wrong, or it is another version.
     pub async fn change(
         &self,
         caller: &Caller,
         id: WorkspaceId,
         wanted: &ChangeWorkspace,
+        seen: Option<&[u64]>,
     ) -> Result<Workspace, Error> {
         self.changing(id, |mut current| async move {
             let caller = self.enter(caller, id).await?;
+            current.expect(seen)?;
             let name = wanted.name.as_deref().map(named).transpose()?;
             let plan = wanted.plan.map(StoredPlan::from);
             if plan.is_some_and(|plan| plan != current.stored.plan) && caller.role < Role::Owner {
@@ -338,8 +352,9 @@ impl Workspaces {
                 (current.stored.name, current.stored.slug) = (name.to_owned(), slug(name));
             }
             current.stored.plan = plan.unwrap_or(before.plan);
-            let after = shown(id, current.stored.clone(), caller.role);
-            if current.stored == before {
+            let (version, is_same) = (current.version, current.stored == before);
+            let after = shown(id, current.stored.clone(), version + u64::from(!is_same), caller.role);
+            if is_same {
                 return Ok((None, after));
             }
             let given = Given { at: self.clock.now(), by: caller.actor(), random: 0 };
@@ -359,11 +374,18 @@ impl Workspaces {
     ///
     /// # Errors
     ///
-    /// When the caller may not, runs of it are not at an end, or somebody would be left without any
-    /// workspace.
-    pub async fn delete(&self, caller: &Caller, id: WorkspaceId, runs: &Runs) -> Result<(), Error> {
+    /// When the caller may not, it is none of the versions that were `seen`, runs of it are not at an end, or
+    /// somebody would be left without any workspace.
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        id: WorkspaceId,
+        runs: &Runs,
+        seen: Option<&[u64]>,
+    ) -> Result<(), Error> {
         self.changing(id, |mut current| async move {
             let caller = self.enter(caller, id).await?;
+            current.expect(seen)?;
             at_rest(runs.unfinished(id, UNFINISHED_MAX).await?.len())?;
             let (members, invitations) = (self.roles(id).await?, self.invitations(id).await?);
             self.nobody_is_left_without(id, &members).await?;
@@ -434,13 +456,14 @@ fn at_rest(unfinished: usize) -> Result<(), Error> {
     )))
 }
 
-fn shown(id: WorkspaceId, stored: Stored, role: Role) -> Workspace {
+fn shown(id: WorkspaceId, stored: Stored, version: u64, role: Role) -> Workspace {
     Workspace {
         id,
         name: stored.name,
         slug: stored.slug,
         plan: stored.plan.into(),
         role,
+        version,
         created_at: stored.created_at,
     }
 }
