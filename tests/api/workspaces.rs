@@ -11,7 +11,7 @@ async fn a_workspace_is_created_listed_and_switched_to() {
     let ada = server.login("ada").await;
     let created = ada.post("/v1/workspaces", json!({ "name": "Acme Lab", "plan": "growth" })).await;
     assert_eq!(created.header("location"), format!("/v1/workspaces/{}", text(&created.body["id"])));
-    insta::assert_snapshot!(created.story(), @r#"201 {"createdAt":"<at>","id":"<id>","name":"Acme Lab","plan":"team","role":"owner","slug":"acme-lab"}"#);
+    insta::assert_snapshot!(created.story(), @r#"201 {"createdAt":"<at>","id":"<id>","name":"Acme Lab","plan":"team","role":"owner","slug":"acme-lab","version":1}"#);
     let id = text(&created.body["id"]);
     let list = ada.get("/v1/workspaces").await.expect(200);
     assert_eq!(list["workspaces"][0]["id"], id);
@@ -219,7 +219,7 @@ async fn a_workspace_gets_another_name_and_plan() {
     let bob = joined(&server, &ada, &id, "bob", "admin").await;
     let path = format!("/v1/workspaces/{id}");
     let changed = bob.patch(&path, json!({ "name": "Acme Lab" })).await;
-    insta::assert_snapshot!(changed.story(), @r#"200 {"createdAt":"<at>","id":"<id>","name":"Acme Lab","plan":"enterprise","role":"admin","slug":"acme-lab"}"#);
+    insta::assert_snapshot!(changed.story(), @r#"200 {"createdAt":"<at>","id":"<id>","name":"Acme Lab","plan":"enterprise","role":"admin","slug":"acme-lab","version":4}"#);
     bob.patch(&path, json!({ "plan": "starter" })).await.expect(403);
     assert_eq!(ada.patch(&path, json!({ "plan": "growth" })).await.expect(200)["plan"], "team");
     let before = audited(&server, &id).await.len();

@@ -13,9 +13,10 @@ const STATE_SEEN: [(&str, &str, &str); 1] =
     [("actors/src/workflows/mod.rs", "runs", "a workflow is compiled to the plan that a run starts with")];
 
 /// Files of `src/http` that serve every area and are none themselves.
-const INFRASTRUCTURE: [&str; 19] = [
+const INFRASTRUCTURE: [&str; 20] = [
     "around",
     "caller",
+    "conditional",
     "docs",
     "document",
     "error",

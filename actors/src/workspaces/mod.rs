@@ -72,7 +72,7 @@ pub(crate) struct Current {
 
 impl Current {
     /// Refuses unless it is one of the versions that whoever changes it has seen.
-    fn expect(&self, seen: Option<&[u64]>) -> Result<(), Error> {
+    fn check(&self, seen: Option<&[u64]>) -> Result<(), Error> {
         if seen.is_none_or(|seen| seen.contains(&self.version)) {
             return Ok(());
         }
@@ -341,7 +341,7 @@ impl Workspaces {
     ) -> Result<Workspace, Error> {
         self.changing(id, |mut current| async move {
             let caller = self.enter(caller, id).await?;
-            current.expect(seen)?;
+            current.check(seen)?;
             let name = wanted.name.as_deref().map(named).transpose()?;
             let plan = wanted.plan.map(StoredPlan::from);
             if plan.is_some_and(|plan| plan != current.stored.plan) && caller.role < Role::Owner {
@@ -385,7 +385,7 @@ impl Workspaces {
     ) -> Result<(), Error> {
         self.changing(id, |mut current| async move {
             let caller = self.enter(caller, id).await?;
-            current.expect(seen)?;
+            current.check(seen)?;
             at_rest(runs.unfinished(id, UNFINISHED_MAX).await?.len())?;
             let (members, invitations) = (self.roles(id).await?, self.invitations(id).await?);
             self.nobody_is_left_without(id, &members).await?;
