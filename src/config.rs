@@ -3,6 +3,7 @@
 //! `config/default.toml` shows every key with its unit and reason; a test holds it against
 //! [`Config::default`].
 
+mod auth;
 mod models;
 mod repositories;
 
@@ -20,6 +21,7 @@ use figment::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    auth::{Auth, AuthMode},
     models::{Breaker, Model, Models, OpenAi},
     repositories::RepositoriesConfig,
 };
@@ -81,25 +83,6 @@ impl Default for Server {
             drain_ms: 25_000,
         }
     }
-}
-
-/// Who may come in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// How people log in.
-    pub mode: AuthMode,
-    /// Lets `dev` listen on an address that others can reach. Anybody there can then log in as anybody.
-    pub dev_allow_public: bool,
-}
-
-/// How people log in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    /// The client says who it is and is believed; only for one's own machine.
-    #[default]
-    Dev,
 }
 
 /// Where everything is kept.
