@@ -21,7 +21,7 @@ use figment::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    auth::{Auth, AuthMode},
+    auth::{Auth, AuthError, AuthMode, Oidc},
     models::{Breaker, Model, Models, OpenAi},
     repositories::RepositoriesConfig,
 };
@@ -225,12 +225,9 @@ pub enum ConfigError {
     /// The file is not there.
     #[error("there is no configuration file {0}")]
     NoFile(PathBuf),
-    /// Everybody could log in as anybody.
-    #[error(
-        "log-in mode `dev` believes every client, so it listens on loopback only, not on {0}; \
-         set auth.dev_allow_public = true if you mean it"
-    )]
-    Open(SocketAddr),
+    /// Nobody could come in, or everybody.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// A token for repositories cannot be used.
     #[error("repositories.tokens is wrong: {0}")]
     Token(String),
@@ -269,8 +266,8 @@ impl Config {
     /// Which repositories on this machine may be worked on: all, where only those who run the server can ask
     /// it.
     pub fn reachable(&self) -> Reachable {
-        let AuthMode::Dev = self.auth.mode;
-        if self.repositories.allow.is_empty() && !self.auth.dev_allow_public {
+        let only_by_us = self.auth.believes_its_clients() && !self.auth.dev_allow_public;
+        if self.repositories.allow.is_empty() && only_by_us {
             Reachable::Everything
         } else {
             Reachable::Below(self.repositories.allow.clone())
@@ -284,11 +281,7 @@ impl Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         self.models.openai.validate()?;
-        let AuthMode::Dev = self.auth.mode;
-        if self.server.listen.ip().is_loopback() || self.auth.dev_allow_public {
-            return Ok(());
-        }
-        Err(ConfigError::Open(self.server.listen))
+        Ok(self.auth.validate(self.server.listen, &self.egress.allow)?)
     }
 }
 

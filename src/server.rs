@@ -5,17 +5,22 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use cendriix_actors::{
     Settings, System,
-    identity::tokens::{KeyError, Tokens},
+    egress::Egress,
+    identity::{
+        self,
+        tokens::{KeyError, Tokens},
+    },
     kit::Clock,
     sandboxes::{Filesystem, Sandboxes},
     system::{self, Former},
 };
 use cendriix_persistence::{StoreError, blobs::Blobs, redb::RedbStore};
+use cendriix_protocol::time::Timestamp;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     app::App,
-    config::{Config, SandboxMode},
+    config::{AuthError, Config, SandboxMode},
     data_dir::{Control, DataDir},
     http::{self, listener},
 };
@@ -47,6 +52,12 @@ pub enum StartError {
     /// The signing key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The bootstrap token cannot be used.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The client that asks the issuer does not start.
+    #[error("cannot start the client for requests to others: {0}")]
+    Egress(#[from] reqwest::Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {addr}: {source}; choose another with --listen, or stop what uses it")]
     Listen {
@@ -58,6 +69,16 @@ pub enum StartError {
     /// A supervisor did not start, or an endpoint for models is wrong.
     #[error("cannot start the actors: {0}")]
     Actors(#[from] system::StartError),
+}
+
+/// How people come in.
+fn identity(config: &Config, data: &DataDir, now: Timestamp) -> Result<identity::Settings, StartError> {
+    let (auth, keys) = (&config.auth, data.keys());
+    Ok(identity::Settings {
+        tokens: Tokens::open(&keys, auth.token_lifetime(), now)?,
+        door: auth.door(Egress::new(config.egress.allow.iter().cloned())?),
+        bootstrap: auth.bootstrap(&keys)?,
+    })
 }
 
 /// Closes the store once nobody else holds it, and the file can be opened again. Waits at most two seconds.
@@ -164,11 +185,12 @@ impl Server {
         let sandboxes = Sandboxes::probe(helper).await;
         let clock = Clock::system();
         let control_token = format!("{:032x}{:032x}", clock.random(), clock.random());
+        let identity = identity(&config, &data, clock.now())?;
         let settings = Settings {
             store: store.clone(),
             blobs: Blobs::new(data.blobs()),
             clock,
-            tokens: Tokens::open(&data.keys())?,
+            identity,
             rest: (&config.rest).into(),
             root: std::path::absolute(data.path()).map_err(unusable)?,
             reachable: config.reachable(),

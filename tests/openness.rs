@@ -106,6 +106,7 @@ impl World {
             "/v1/workspaces" | "/v1/workspaces/{workspaceId}" | "/v1/api-keys" => json!({ "name": "n" }),
             "/v1/workspaces/{workspaceId}/members/{userId}" => json!({ "role": "viewer" }),
             "/v1/workspaces/{workspaceId}/members" => json!({ "email": "x@example.com", "role": "viewer" }),
+            "/v1/auth/login" => json!({ "idToken": "x" }),
             "/control/backup" => json!({ "to": "/nowhere/at/all" }),
             _ => json!({}),
         }

@@ -1,6 +1,7 @@
 //! Who asks, for which workspace, and what the route needs of them.
 
 use cendriix_protocol::{
+    identity::Via,
     ids::{ApiKeyId, UserId, WorkspaceId},
     workspaces::Role,
 };
@@ -20,6 +21,8 @@ pub struct Caller {
     pub needs: Role,
     /// The API key that they ask with, if it is one. It reaches no other workspace than its own.
     pub key: Option<ApiKeyId>,
+    /// How they came in.
+    pub via: Via,
 }
 
 impl Caller {

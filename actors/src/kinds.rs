@@ -46,4 +46,6 @@ pub mod space {
     pub const API_KEY_CHECKS: u8 = 14;
     /// Workspace, API key → when it was used last.
     pub const API_KEY_USES: u8 = 15;
+    /// User → the workspace that they switched to last.
+    pub const LAST_SWITCHED: u8 = 20;
 }

@@ -5,7 +5,8 @@ use axum::{
     extract::{FromRequestParts, MatchedPath},
     http::{StatusCode, header, request::Parts},
 };
-use cendriix_actors::{api_keys::raw, caller};
+use cendriix_actors::{api_keys::raw, caller, identity::Present};
+use cendriix_protocol::identity::Via;
 
 use super::{
     error::ApiError,
@@ -37,15 +38,8 @@ impl FromRequestParts<App> for Caller {
         };
         match credential {
             Credential::Token(token) => {
-                let claims = app.identity.tokens().check(token, app.clock.now());
-                let claims = claims.map_err(|error| ApiError::unauthorized(error.to_string()))?;
-                let (user, workspace) = (claims.sub, claims.workspace);
-                let role = app.workspaces.role(workspace, user).await?.ok_or_else(|| {
-                    ApiError::unauthorized(
-                        "the token is for a workspace that you do not belong to; log in again",
-                    )
-                })?;
-                Ok(Self(caller::Caller { user, workspace, role, needs, key: None }))
+                let Present { user, workspace, role, via } = app.identity.authenticate(token).await?;
+                Ok(Self(caller::Caller { user, workspace, role, needs, key: None, via }))
             }
             Credential::Key(text) => {
                 let acting = app.api_keys.check(text).await?;
@@ -57,7 +51,8 @@ impl FromRequestParts<App> for Caller {
                     ));
                 }
                 let (user, workspace, role) = (acting.user, acting.workspace, acting.role);
-                Ok(Self(caller::Caller { user, workspace, role, needs, key: Some(acting.key) }))
+                let (key, via) = (Some(acting.key), Via::ApiKey);
+                Ok(Self(caller::Caller { user, workspace, role, needs, key, via }))
             }
         }
     }

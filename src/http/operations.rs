@@ -24,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(openapi))
         // For the command line of the same machine; no part of the API.
         .route("/control/backup", post(take_backup))
+        .route("/control/keys/rotate", post(rotate_keys))
 }
 
 /// Whether the process is alive, or ready.
@@ -79,4 +80,26 @@ async fn take_backup(
     let written = backup::write(&*app.store, &app.data, &body.value.to).await;
     let bytes = written.map_err(|error| ApiError::new(StatusCode::CONFLICT, error.to_string()))?;
     Ok(Json(json!({ "to": body.value.to, "bytes": bytes })))
+}
+
+/// Which keys go on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RotateKeys {
+    #[serde(default)]
+    end_former: bool,
+}
+
+/// Signs with another key from now on.
+async fn rotate_keys(
+    State(app): State<App>,
+    _operator: Operator,
+    body: Body<RotateKeys>,
+) -> ApiResult<Json<Value>> {
+    let (tokens, now) = (app.identity.tokens().clone(), app.clock.now());
+    let rotated = tokio::task::spawn_blocking(move || tokens.rotate(body.value.end_former, now)).await;
+    let failed = |error: String| ApiError::new(StatusCode::CONFLICT, error);
+    let keys =
+        rotated.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+    Ok(Json(json!({ "keys": keys })))
 }

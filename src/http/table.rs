@@ -118,6 +118,7 @@ pub const ROUTES: &[Route] = &[
     route("operations", "GET", "/readyz", Access::Public),
     route("operations", "GET", "/openapi.json", Access::Public),
     route("operations", "POST", "/control/backup", Access::Operator),
+    route("operations", "POST", "/control/keys/rotate", Access::Operator),
 ];
 
 /// Who may call a route; `None` for one that the table does not have.

@@ -5,6 +5,7 @@ mod api_keys;
 mod entities;
 mod identity;
 mod model_router;
+mod oidc;
 mod operations;
 mod orchestrator;
 mod runs;

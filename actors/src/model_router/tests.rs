@@ -8,6 +8,7 @@ use std::{
 use async_trait::async_trait;
 use cendriix_persistence::memory::{Disk, MemoryStore};
 use cendriix_protocol::{
+    identity::Via,
     ids::{UserId, WorkspaceId},
     model_router::Complete,
     workspaces::Role,
@@ -128,6 +129,7 @@ fn caller() -> Caller {
         role: Role::Member,
         needs: Role::Member,
         key: None,
+        via: Via::Dev,
     }
 }
 
