@@ -231,3 +231,38 @@ async fn refused(response: Response) -> Result<Response, Failure> {
     said.extend(possible.map(|actions| format!("  possible: {}", actions.join(", "))));
     Err(Failure::with(code, said.join("\n")))
 }
+
+#[cfg(test)]
+mod tests {
+    use cendriix_protocol::runs::Runs;
+
+    use super::*;
+    use crate::Server;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_command_that_outlives_its_token_logs_in_again() {
+        let home = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.server.listen = ([127, 0, 0, 1], 0).into();
+        config.storage.data = home.path().join("data");
+        config.sandbox.helper = "/bin/false".into();
+        let server = Server::start_for_command(config.clone()).await.unwrap();
+        let url = format!("http://{}", server.addr());
+        let client = Client::connect(&config, Target::Own(&url), None).await.unwrap();
+        let with_token = Client::connect(&config, Target::Own(&url), Some(client.token())).await.unwrap();
+        let (tokens, clock) = (server.app().identity.tokens(), &server.app().clock);
+        tokens.rotate(true, clock.now()).unwrap();
+        let refused = with_token.get::<Runs>("/runs").await.unwrap_err();
+        assert!(
+            refused.to_string().contains("log in again"),
+            "a token that was given is not replaced: {refused}"
+        );
+        client.get::<Runs>("/runs").await.unwrap();
+        tokens.rotate(true, clock.now()).unwrap();
+        client
+            .post::<serde_json::Value>("/workspaces", &serde_json::json!({ "name": "n" }), None)
+            .await
+            .unwrap();
+        server.stop().await;
+    }
+}

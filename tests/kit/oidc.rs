@@ -96,7 +96,7 @@ impl OidcIssuer {
     /// Points a server's configuration here.
     pub(crate) fn configure(&self, config: &mut cendriix::Config) {
         config.auth.mode = AuthMode::Oidc;
-        config.auth.oidc.issuer = self.url().to_owned();
+        self.url().clone_into(&mut config.auth.oidc.issuer);
         config.auth.oidc.client_ids = vec![CLIENT.to_owned(), "cendriix-web".to_owned()];
         let pair = self.url().strip_prefix("http://").unwrap().strip_suffix("/pool").unwrap();
         config.egress.allow.push(pair.to_owned());

@@ -195,21 +195,15 @@ impl Identity {
     ///
     /// [`Error::Unauthorized`] when it is not good or they do not belong there (any more).
     pub async fn authenticate(&self, token: &str) -> Result<Present, Error> {
-        if let Door::Oidc(issuer) = &self.door {
-            let remembered = issuer.remembered(token).and_then(|good| Some((*good.user.get()?, good)));
-            let found = match remembered {
-                Some(found) => Some(found),
-                None if issuer.is_named_by(token) => Some(self.vouched(issuer, token).await?),
-                None => None,
-            };
-            if let Some((user, verified)) = found {
-                let (workspace, role) = self.place_of(user, &verified, issuer).await?;
-                return Ok(Present { user, workspace, role, via: Via::Oidc });
-            }
+        let ours = self.tokens.check(token, self.clock.now());
+        if let (Err(_), Door::Oidc(issuer)) = (&ours, &self.door)
+            && let Some((user, verified)) = self.of_issuer(issuer, token).await?
+        {
+            let (workspace, role) = self.place_of(user, &verified, issuer).await?;
+            return Ok(Present { user, workspace, role, via: Via::Oidc });
         }
         let unauthorized = |said: &str| Error::Unauthorized(said.to_owned());
-        let claims = self.tokens.check(token, self.clock.now());
-        let claims = claims.map_err(|error| unauthorized(&error.to_string()))?;
+        let claims = ours.map_err(|error| unauthorized(&error.to_string()))?;
         if claims.via == Via::Dev && matches!(self.door, Door::Oidc(_)) {
             return Err(unauthorized("the token was issued to a client that was believed; log in again"));
         }
@@ -217,6 +211,20 @@ impl Identity {
             unauthorized("the token is for a workspace that you do not belong to; log in again")
         })?;
         Ok(Present { user: claims.sub, workspace: claims.workspace, role, via: claims.via })
+    }
+
+    /// Whom a token of the issuer is about; `None` when it does not say that it is one.
+    async fn of_issuer(
+        &self,
+        issuer: &Issuer,
+        token: &str,
+    ) -> Result<Option<(UserId, Arc<Verified>)>, Error> {
+        if let Some(good) = issuer.remembered(token)
+            && let Some(user) = good.user.get()
+        {
+            return Ok(Some((*user, good)));
+        }
+        if issuer.is_named_by(token) { self.vouched(issuer, token).await.map(Some) } else { Ok(None) }
     }
 
     fn issue(&self, to: Grant) -> Result<String, Error> {

@@ -4,7 +4,7 @@
 use cendriix_persistence::{
     codec::{decode, encode},
     placement::Owner,
-    store::{Guard, Key, Outcome, Row, RowKey},
+    store::{Guard, Key, Outcome, Row, RowKey, Save},
 };
 use cendriix_protocol::{
     identity::{Login, Provider},
@@ -13,11 +13,12 @@ use cendriix_protocol::{
     workspaces::Plan,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{Identity, oidc};
 use crate::{
     Error,
-    audit::sha256,
+    audit::{self, sha256},
     content,
     kinds::{self, space},
     kit::{Actor, machine::Given},
@@ -189,7 +190,11 @@ impl Identity {
             return Ok(());
         }
         let change = record(kinds::USER, user.0, self.epoch(user)?, version, encode(&after)?);
-        let save = cendriix_persistence::store::Save { changes: vec![change], ..Default::default() };
+        let given = Given { at: self.clock.now(), by: Actor::User(user), random: 0 };
+        let resource = audit::Resource { kind: "user", id: user.0 };
+        let payload = json!({ "emailVerified": after.email_verified });
+        let entry = audit::draft(before.home, &given, "user.changed", resource, &payload);
+        let save = Save { changes: vec![change], audit: vec![entry], ..Save::default() };
         match self.store.save(save).await {
             // Another log-in of theirs was quicker, and said the same or will be followed by one that does.
             Outcome::Saved | Outcome::Conflict => Ok(()),
