@@ -4,6 +4,7 @@
 //! [`Config::default`].
 
 mod admin;
+mod auth;
 mod layers;
 mod limits;
 mod loaded;
@@ -12,7 +13,7 @@ mod nearest;
 mod repositories;
 mod server;
 
-use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use cendriix_actors::{
     kit::directory::Rest, model_router::openai, repositories::Remotes, runs::grounds::Reachable,
@@ -24,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use self::{
     admin::Admin,
+    auth::{Auth, AuthError, AuthMode, Oidc},
     layers::{Origin, Problem},
     limits::Limits,
     loaded::{Flags, Loaded, Shown},
@@ -58,25 +60,6 @@ pub struct Config {
     pub admin: Admin,
     /// What is logged.
     pub log: Log,
-}
-
-/// Who may come in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// How people log in.
-    pub mode: AuthMode,
-    /// Lets `dev` listen on an address that others can reach. Anybody there can then log in as anybody.
-    pub dev_allow_public: bool,
-}
-
-/// How people log in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    /// The client says who it is and is believed; only for one's own machine.
-    #[default]
-    Dev,
 }
 
 /// Where everything is kept.
@@ -223,15 +206,12 @@ pub enum ConfigError {
         /// What the system says.
         source: io::Error,
     },
-    /// Everybody could log in as anybody.
-    #[error(
-        "log-in mode `dev` believes every client, so it listens on loopback only, not on {0}; \
-         set auth.dev_allow_public = true if you mean it"
-    )]
-    Open(SocketAddr),
     /// A limit makes no sense.
     #[error("limits.{0}")]
     Limits(String),
+    /// Nobody could come in, or everybody.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// A token for repositories cannot be used.
     #[error("repositories.tokens is wrong: {0}")]
     Token(String),
@@ -260,7 +240,7 @@ impl ConfigError {
     /// The key that is wrong.
     fn key(&self) -> &str {
         match self {
-            Self::Open(_) => "server.listen",
+            Self::Auth(error) => error.key(),
             Self::Token(_) => "repositories.tokens",
             Self::Endpoint(_) => "models.openai.base_url",
             Self::OpenMetrics => "admin.listen",
@@ -286,8 +266,8 @@ impl Config {
     /// Which repositories on this machine may be worked on: all, where only those who run the server can ask
     /// it.
     pub fn reachable(&self) -> Reachable {
-        let AuthMode::Dev = self.auth.mode;
-        if self.repositories.allow.is_empty() && !self.auth.dev_allow_public {
+        let only_by_us = self.auth.believes_its_clients() && !self.auth.dev_allow_public;
+        if self.repositories.allow.is_empty() && only_by_us {
             Reachable::Everything
         } else {
             Reachable::Below(self.repositories.allow.clone())
@@ -308,11 +288,7 @@ impl Config {
         if self.admin.is_open() {
             return Err(ConfigError::OpenMetrics);
         }
-        let AuthMode::Dev = self.auth.mode;
-        if self.server.listen.ip().is_loopback() || self.auth.dev_allow_public {
-            return Ok(());
-        }
-        Err(ConfigError::Open(self.server.listen))
+        Ok(self.auth.validate(self.server.listen, &self.egress.allow)?)
     }
 
     /// Holds numbers against their bounds with which nothing would work.

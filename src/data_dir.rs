@@ -1,7 +1,7 @@
 //! The data directory: what lies where, and how the command line finds the server that holds it.
 //!
 //! ```text
-//! data/store.redb      the database          data/keys/           signing keys (never in a backup)
+//! data/store.redb      the database          data/keys/           signing keys, bootstrap token (no backup)
 //! data/blobs/          large things          data/control.json    where the server listens (0600, while it
 //! data/repositories/   projects (bare git)                        runs)
 //! data/trees/          work trees

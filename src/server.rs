@@ -5,7 +5,11 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use cendriix_actors::{
     Settings, System,
-    identity::tokens::{KeyError, Tokens},
+    egress::Egress,
+    identity::{
+        self,
+        tokens::{KeyError, Tokens},
+    },
     kit::{Clock, Meters},
     sandboxes::{Filesystem, Local},
     system::{self, Former},
@@ -16,12 +20,13 @@ use cendriix_persistence::{
     redb::{self, RedbStore},
     store::Observer,
 };
+use cendriix_protocol::time::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     app::{App, Ports},
-    config::{self, Config, SandboxMode},
+    config::{self, AuthError, Config, SandboxMode},
     data_dir::{Control, DataDir},
     http::{
         self,
@@ -64,6 +69,12 @@ pub enum StartError {
     /// The signing key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The bootstrap token cannot be used.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The client that asks the issuer does not start.
+    #[error("cannot start the client for requests to others: {0}")]
+    Egress(#[from] reqwest::Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {addr}: {source}; choose another with --listen, or stop what uses it")]
     Listen {
@@ -81,6 +92,16 @@ pub enum StartError {
     /// A supervisor did not start, or an endpoint for models is wrong.
     #[error("cannot start the actors: {0}")]
     Actors(#[from] system::StartError),
+}
+
+/// How people come in.
+fn identity(config: &Config, data: &DataDir, now: Timestamp) -> Result<identity::Settings, StartError> {
+    let (auth, keys) = (&config.auth, data.keys());
+    Ok(identity::Settings {
+        tokens: Tokens::open(&keys, auth.token_lifetime(), now)?,
+        door: auth.door(Egress::new(config.egress.allow.iter().cloned())?),
+        bootstrap: auth.bootstrap(&keys)?,
+    })
 }
 
 /// Closes the store once nobody else holds it, and the file can be opened again. Waits at most two seconds.
@@ -216,11 +237,12 @@ impl Server {
         };
         let local = Local::probe(helper).await;
         let control_token = format!("{:032x}{:032x}", clock.random(), clock.random());
+        let identity = identity(&config, &data, clock.now())?;
         let settings = Settings {
             store: store.clone(),
             blobs: Blobs::new(data.blobs()),
             clock: clock.clone(),
-            tokens: Tokens::open(&data.keys())?,
+            identity,
             rest: (&config.rest).into(),
             root: std::path::absolute(data.path()).map_err(unusable)?,
             reachable: config.reachable(),

@@ -159,6 +159,71 @@ async fn an_api_key_is_created_used_listed_and_revoked() {
     assert_eq!(run(&data, &["api-keys", "create", "x", "--role", "king"]).status.code(), Some(2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_keys_are_changed_where_a_server_runs_and_where_none_does() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    assert_eq!(run(&data, &["keys", "list"]).status.code(), Some(4), "there is no data");
+    let server = Process::serve(&data).await;
+    let old = server.client().login("ada").await;
+    let kids = |keys: &Value| {
+        keys["keys"].as_array().unwrap().iter().map(|key| text(&key["kid"])).collect::<Vec<_>>()
+    };
+    let first = kids(&json(&data, &["keys", "list"]));
+    let keys = json(&data, &["keys", "rotate"]);
+    assert_eq!((kids(&keys).len(), kids(&keys)[1].as_str()), (2, first[0].as_str()));
+    assert_eq!(kids(&old.get("/.well-known/jwks.json").await.expect(200)), kids(&keys));
+    old.get("/v1/auth/me").await.expect(200);
+    server.client().login("ada").await.get("/v1/auth/me").await.expect(200);
+    assert!(server.terminate().await.success());
+    let listed = printed(&data, &["keys", "list"]);
+    assert!(listed.contains(" signs ") && listed.contains(" former "), "{listed}");
+    printed(&data, &["keys", "rotate"]);
+    assert_eq!(kids(&json(&data, &["keys", "rotate", "--end-former"])).len(), 1);
+    let key = data.join("keys/signing.pkcs8");
+    std::fs::write(&key, "nonsense").unwrap();
+    for arguments in [["keys", "list"], ["keys", "rotate"], ["serve", "--listen=127.0.0.1:0"]] {
+        let refused = run(&data, &arguments);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains(key.to_str().unwrap()) && said.contains("move it away"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_issuer_is_trusted_the_operator_comes_in_by_the_bootstrap_token() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let config = home.path().join("cendriix.toml");
+    let issuer =
+        "[auth]\nmode = \"oidc\"\n[auth.oidc]\nissuer = \"http://127.0.0.1:1\"\nclient_ids = [\"app\"]\n";
+    std::fs::write(&config, format!("{issuer}[egress]\nallow = [\"127.0.0.1:1\"]\n")).unwrap();
+    let token = "0123456789abcdef".repeat(4);
+    let _server = Process::serve_with(&data, |command| {
+        command.arg("--config").arg(&config).env("CENDRIIX_AUTH__BOOTSTRAP_TOKEN", &token);
+    })
+    .await;
+    let command = |token: Option<&str>| {
+        let mut command = cendriix(&data);
+        command.arg("--config").arg(&config).args(["workflows", "create", &file(&home, &chain(1))]);
+        command.envs(token.map(|token| ("CENDRIIX_AUTH__BOOTSTRAP_TOKEN", token))).output().unwrap()
+    };
+    assert!(command(Some(&token)).status.success());
+    let refused = command(None);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    assert!(said.contains("CENDRIIX_TOKEN") && said.contains("auth.bootstrap_token"), "{said}");
+    let short = command(Some("short"));
+    assert_eq!(short.status.code(), Some(2), "{}", String::from_utf8_lossy(&short.stderr));
+    // Without the configuration the command is taken for one of a server that believes it.
+    assert_eq!(run(&data, &["runs", "list"]).status.code(), Some(3));
+    // The file beside the signing keys does as well.
+    let secret = data.join("keys/bootstrap-token");
+    std::fs::write(&secret, &token).unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(command(None).status.success());
+}
+
 #[test]
 fn the_openapi_document_is_printed() {
     let home = tempfile::tempdir().unwrap();

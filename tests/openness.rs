@@ -1,5 +1,5 @@
 //! Nobody reaches what is not theirs: every route × {no token, malformed, `alg: none`, wrong key, expired,
-//! wrong issuer, wrong audience, API keys that are mistyped, revoked, expired or of a member who left, wrong
+//! wrong issuer, wrong audience, the same of an issuer, API keys that are mistyped, revoked, expired or of a member who left, wrong
 //! role, a key of too low a role, other workspace in path and body, by token and by key}.
 
 use std::time::Duration;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::kit::{
     Answer, TestClient, TestServer, chain, gated,
+    oidc::{OidcIssuer, SigningKey},
     openai::{FakeOpenAi, Turn},
     text,
 };
@@ -107,6 +108,7 @@ impl World {
             "/v1/workspaces" | "/v1/workspaces/{workspaceId}" | "/v1/api-keys" => json!({ "name": "n" }),
             "/v1/workspaces/{workspaceId}/members/{userId}" => json!({ "role": "viewer" }),
             "/v1/workspaces/{workspaceId}/members" => json!({ "email": "x@example.com", "role": "viewer" }),
+            "/v1/auth/login" => json!({ "idToken": "x" }),
             "/control/backup" => json!({ "to": "/nowhere/at/all" }),
             _ => json!({}),
         }
@@ -198,6 +200,39 @@ async fn without_a_good_token_only_public_routes_answer() {
     for route in tried().filter(|route| route.access == Access::Public) {
         let answer = world.call(&world.server.stranger(), route).await;
         assert_ne!(answer.status, 401, "{} {}", route.method, route.path);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_issuer_that_is_not_good_opens_no_route() {
+    let (key, stranger) = (SigningKey::eddsa("k"), SigningKey::eddsa("k"));
+    let issuer = OidcIssuer::start(&[&key]).await;
+    let server = TestServer::start_with(|config| issuer.configure(config)).await;
+    let changed = |name: &str, value: Value| {
+        let mut claims = issuer.claims("mallory");
+        claims[name] = value;
+        key.sign(&claims)
+    };
+    let bad = [
+        stranger.sign(&issuer.claims("mallory")),
+        stranger.confused(&issuer.claims("mallory")),
+        key.sign_with(&issuer.claims("mallory"), &json!({ "alg": "none" })),
+        key.sign_with(&issuer.claims("mallory"), &json!({ "kid": "other" })),
+        changed("iss", json!("cendriix")),
+        changed("aud", json!("cendriix-api")),
+        changed("exp", json!(1_700_000_000)),
+    ];
+    server.stranger().with_token(&issuer.token(&key, "ada")).get("/v1/runs").await.expect(200);
+    for route in tried().filter(|route| route.access != Access::Public) {
+        let id = uuid::Uuid::nil().to_string();
+        let part = |part: &str| if part.starts_with('{') { id.clone() } else { part.to_owned() };
+        let path = route.path.split('/').map(part).collect::<Vec<_>>().join("/");
+        for token in &bad {
+            let client = server.stranger().with_token(token);
+            let method = Method::from_bytes(route.method.as_bytes()).unwrap();
+            let answer = Answer::of(client.request(method, &path).json(&json!({}))).await;
+            assert_eq!(answer.status, 401, "{} {} with {token}: {}", route.method, route.path, answer.body);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who asks, for which workspace, and what the route needs of them.
 
 use cendriix_protocol::{
+    identity::Via,
     ids::{ApiKeyId, UserId, WorkspaceId},
     workspaces::Role,
 };
@@ -25,6 +26,8 @@ pub struct Caller {
     pub key: Option<ApiKeyId>,
     /// The request in which they ask.
     pub request: Option<RequestId>,
+    /// How they came in.
+    pub via: Via,
 }
 
 impl Caller {

@@ -11,6 +11,9 @@ pub enum Error {
     /// It is not there, or not the caller's.
     #[error("this {what} does not exist")]
     Missing { what: &'static str },
+    /// Nobody is logged in.
+    #[error("{0}")]
+    Unauthorized(String),
     /// The caller's role is too low.
     #[error("this needs role {} or higher; yours is {}", .needs.name(), .has.name())]
     Forbidden { needs: Role, has: Role },

@@ -50,4 +50,6 @@ pub mod space {
     pub const API_KEY_USES: u8 = 15;
     /// Workspace, day → how many requests were made.
     pub const REQUESTS: u8 = 16;
+    /// User → the workspace that they switched to last.
+    pub const LAST_SWITCHED: u8 = 17;
 }

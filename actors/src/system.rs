@@ -12,7 +12,7 @@ use crate::{
     api_keys::ApiKeys,
     content::Contents,
     entities::Entities as Kept,
-    identity::{Identity, tokens::Tokens},
+    identity::{self, Identity},
     kit::{
         Clock, Entities, Meters,
         directory::{Rest, Shared},
@@ -45,8 +45,8 @@ pub struct Settings {
     pub blobs: Blobs,
     /// Time, ids and chance.
     pub clock: Clock,
-    /// The tokens of log-ins.
-    pub tokens: Tokens,
+    /// How people come in.
+    pub identity: identity::Settings,
     /// When entities go to sleep.
     pub rest: Rest,
     /// Which models can be asked.
@@ -122,15 +122,14 @@ impl System {
     ///
     /// When a supervisor does not start, or models or repositories cannot be used.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { store, blobs, clock, tokens, rest, models, mode, former, meters, .. } = settings;
+        let Settings { store, blobs, clock, rest, models, mode, former, meters, .. } = settings;
         let local = settings.local.counted(&meters);
         let placement: Arc<Alone> = Arc::new(Alone { epoch: store.epoch() });
         let shared = shared(&store, placement.clone(), &clock, rest, &meters);
         let models = ModelRouter::start(&models, Some(Arc::new(Engine)), around(&shared)).await?;
         let repositories = Repositories::reaching(settings.root, settings.remotes)?;
         let workspaces = Workspaces::new(Arc::clone(&store), placement.clone(), clock.clone());
-        let identity =
-            Identity::new(Arc::clone(&store), placement.clone(), clock.clone(), tokens, workspaces.clone());
+        let identity = Identity::start(settings.identity, &shared, workspaces.clone());
         let api_keys = ApiKeys::new(&shared, workspaces.clone());
         let rate_limits = Arc::new(Here::new(Arc::clone(&store), workspaces.clone(), clock.clone()));
         let kept = Kept::new(Arc::clone(&store), placement.clone(), blobs.clone(), clock.clone());

@@ -169,7 +169,7 @@ pub(super) async fn take(config: &Config, to: &Path, json: bool) -> Done {
 }
 
 /// The data directory, when there is anything in it.
-fn holding(config: &Config) -> Result<DataDir, Failure> {
+pub(super) fn holding(config: &Config) -> Result<DataDir, Failure> {
     let data = DataDir::at(&config.storage.data);
     if data.store().exists() {
         return Ok(data);

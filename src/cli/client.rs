@@ -1,10 +1,13 @@
 //! The command line's client of the public API.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use cendriix_protocol::{
     error::ErrorBody,
-    identity::{Login, Provider, Session},
+    identity::{BootstrapLogin, LoginBody, ProfileLogin, Provider, Session},
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,7 +33,9 @@ const LOOKS_MAX: u32 = 30;
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
-    token: String,
+    token: Arc<Mutex<String>>,
+    /// What it logs in with again once its token has ended; nothing where the token was given.
+    login: Option<LoginBody>,
     /// How often a server that went away is looked for.
     pub(super) looks_max: u32,
 }
@@ -46,24 +51,35 @@ pub(super) fn control(config: &Config) -> Result<Control, Failure> {
     })
 }
 
+/// The server to talk to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target<'a> {
+    /// One that somebody named.
+    Named(&'a str),
+    /// One that this command started.
+    Own(&'a str),
+    /// The one that holds the data directory.
+    Here,
+}
+
 impl Client {
     /// Finds the server and logs in.
     pub(super) async fn connect(
         config: &Config,
-        server: Option<&str>,
+        target: Target<'_>,
         token: Option<String>,
     ) -> Result<Self, Failure> {
-        let base = match server {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => control(config)?.url,
+        let base = match target {
+            Target::Named(url) => url.trim_end_matches('/').to_owned(),
+            Target::Own(url) => url.to_owned(),
+            Target::Here => control(config)?.url,
         };
         let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_WITHIN).build();
         let http = http.map_err(Failure::of)?;
-        let mut client = Self { http, base, token: String::new(), looks_max: LOOKS_MAX };
-        client.token = match token {
-            Some(token) => token,
-            None => client.login().await?,
-        };
+        let login = if token.is_none() { Some(operator(config, target)?) } else { None };
+        let token = Arc::new(Mutex::new(token.unwrap_or_default()));
+        let client = Self { http, base, token, login, looks_max: LOOKS_MAX };
+        client.log_in().await?;
         Ok(client)
     }
 
@@ -72,24 +88,37 @@ impl Client {
         Self { looks_max: if patient { LOOKS_MAX } else { 1 }, ..self }
     }
 
-    /// The local operator logs in; only a server in `dev` mode believes them.
-    async fn login(&self) -> Result<String, Failure> {
-        let name = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
-        let login = Login {
-            provider: Provider::Github,
-            oauth_id: format!("local:{name}"),
-            email: format!("{name}@localhost"),
-            display_name: name,
-            avatar_url: None,
-        };
-        let request = self.http.post(format!("{}/v1/auth/login", self.base)).json(&login);
-        let session: Session = read(self.send(request, READ_WITHIN).await?).await?;
-        Ok(session.token)
+    /// Gets a token, unless one was given.
+    async fn log_in(&self) -> Result<(), Failure> {
+        let Some(login) = &self.login else { return Ok(()) };
+        let request = self.http.post(format!("{}/v1/auth/login", self.base)).json(login);
+        let sent = request.timeout(READ_WITHIN).send().await.map_err(|error| self.unreachable(&error))?;
+        let session: Session = read(refused(sent).await.map_err(not_believed)?).await?;
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = session.token;
+        Ok(())
     }
 
-    async fn send(&self, request: RequestBuilder, within: Duration) -> Result<Response, Failure> {
-        let sent = request.timeout(within).send().await;
-        refused(sent.map_err(|error| self.unreachable(&error))?).await
+    fn token(&self) -> String {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a request with the token; one that has ended is renewed first.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let again = request.try_clone().filter(|_| self.login.is_some());
+        let sent = request.bearer_auth(self.token()).send().await;
+        let response = sent.map_err(|error| self.unreachable(&error))?;
+        match again {
+            Some(again) if response.status() == StatusCode::UNAUTHORIZED => {
+                self.log_in().await?;
+                let sent = again.bearer_auth(self.token()).send().await;
+                refused(sent.map_err(|error| self.unreachable(&error))?).await
+            }
+            Some(_) | None => refused(response).await,
+        }
+    }
+
+    fn to(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}/v1{path}", self.base))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
@@ -101,9 +130,7 @@ impl Client {
 
     /// Asks and reads the answer.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let request =
-            self.http.request(Method::GET, format!("{}/v1{path}", self.base)).bearer_auth(&self.token);
-        read(self.send(request, READ_WITHIN).await?).await
+        read(self.send(self.to(Method::GET, path).timeout(READ_WITHIN)).await?).await
     }
 
     /// Sends and reads the answer. `wait`: answer when it rests, or after so many seconds.
@@ -113,25 +140,52 @@ impl Client {
         body: &(impl Serialize + Sync),
         wait: Option<u64>,
     ) -> Result<T, Failure> {
-        let mut request =
-            self.http.post(format!("{}/v1{path}", self.base)).bearer_auth(&self.token).json(body);
+        let mut request = self.to(Method::POST, path).timeout(WITHIN).json(body);
         if let Some(seconds) = wait {
             request = request.header("prefer", format!("wait={seconds}"));
         }
-        read(self.send(request, WITHIN).await?).await
+        read(self.send(request).await?).await
     }
 
     /// Asks for something to be taken away.
     pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
-        let request = self.http.delete(format!("{}/v1{path}", self.base)).bearer_auth(&self.token);
-        self.send(request, WITHIN).await.map(drop)
+        self.send(self.to(Method::DELETE, path).timeout(WITHIN)).await.map(drop)
     }
 
     /// Opens an event stream after an event.
     pub(super) async fn stream(&self, path: &str, after: u64) -> Result<Response, Failure> {
-        let request = self.http.get(format!("{}/v1{path}", self.base)).bearer_auth(&self.token);
-        let request = request.header("last-event-id", after.to_string());
-        refused(request.send().await.map_err(|error| self.unreachable(&error))?).await
+        self.send(self.to(Method::GET, path).header("last-event-id", after.to_string())).await
+    }
+}
+
+/// What the local operator logs in with. The bootstrap token goes to the data directory's own server only.
+fn operator(config: &Config, target: Target<'_>) -> Result<LoginBody, Failure> {
+    let believes = config.auth.believes_its_clients() || matches!(target, Target::Named(_));
+    if believes {
+        let name = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
+        return Ok(LoginBody::Profile(ProfileLogin {
+            provider: Provider::Github,
+            oauth_id: format!("local:{name}"),
+            email: format!("{name}@localhost"),
+            display_name: name,
+            avatar_url: None,
+        }));
+    }
+    let keys = DataDir::at(&config.storage.data).keys();
+    let token = config.auth.bootstrap(&keys).map_err(|error| Failure::with(3, error))?;
+    let token = token.ok_or_else(|| Failure::with(3, NOT_BELIEVED))?;
+    Ok(LoginBody::Bootstrap(BootstrapLogin { bootstrap_token: token.reveal().to_owned() }))
+}
+
+const NOT_BELIEVED: &str = "this server wants to know who you are: give an API key or a token of its issuer \
+    with --token (or CENDRIIX_TOKEN), or, as its operator, its configuration with auth.bootstrap_token";
+
+/// Says what to do where the server does not take the local operator's word.
+fn not_believed(failure: Failure) -> Failure {
+    if failure.is_about_credentials() {
+        Failure::with(3, format!("{failure}\n{NOT_BELIEVED}"))
+    } else {
+        failure
     }
 }
 
@@ -176,4 +230,39 @@ async fn refused(response: Response) -> Result<Response, Failure> {
     let possible = body.allowed_actions.filter(|actions| !actions.is_empty());
     said.extend(possible.map(|actions| format!("  possible: {}", actions.join(", "))));
     Err(Failure::with(code, said.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use cendriix_protocol::runs::Runs;
+
+    use super::*;
+    use crate::Server;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_command_that_outlives_its_token_logs_in_again() {
+        let home = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.server.listen = ([127, 0, 0, 1], 0).into();
+        config.storage.data = home.path().join("data");
+        config.sandbox.helper = "/bin/false".into();
+        let server = Server::start_for_command(config.clone()).await.unwrap();
+        let url = format!("http://{}", server.addr());
+        let client = Client::connect(&config, Target::Own(&url), None).await.unwrap();
+        let with_token = Client::connect(&config, Target::Own(&url), Some(client.token())).await.unwrap();
+        let (tokens, clock) = (server.app().identity.tokens(), &server.app().clock);
+        tokens.rotate(true, clock.now()).unwrap();
+        let refused = with_token.get::<Runs>("/runs").await.unwrap_err();
+        assert!(
+            refused.to_string().contains("log in again"),
+            "a token that was given is not replaced: {refused}"
+        );
+        client.get::<Runs>("/runs").await.unwrap();
+        tokens.rotate(true, clock.now()).unwrap();
+        client
+            .post::<serde_json::Value>("/workspaces", &serde_json::json!({ "name": "n" }), None)
+            .await
+            .unwrap();
+        server.stop().await;
+    }
 }

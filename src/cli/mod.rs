@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod doctor;
 mod gates;
+mod keys;
 mod live;
 mod output;
 mod run;
@@ -70,6 +71,9 @@ enum Command {
     /// Create, list and revoke API keys: secrets with which programs act in your workspace
     #[command(subcommand)]
     ApiKeys(api_keys::Command),
+    /// See and change the keys that sign the tokens of log-ins
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Write everything but the signing keys into one archive, also while the server goes on
     Backup {
         /// The archive to write
@@ -145,6 +149,11 @@ impl Failure {
     /// Whether the state of a thing did not allow what was asked.
     pub(crate) fn is_conflict(&self) -> bool {
         self.code == 5
+    }
+
+    /// Whether what was shown to log in with was refused.
+    pub(crate) fn is_about_credentials(&self) -> bool {
+        [2, 3].contains(&self.code)
     }
 
     /// The command failed in a way that scripts can tell apart.
@@ -268,6 +277,7 @@ async fn run(cli: Cli, flags: Flags) -> Done {
             session.close().await;
             done
         }
+        Command::Keys(command) => keys::run(command, &config, cli.json).await,
         Command::Backup { to } => backup::take(&config, &to, cli.json).await,
         Command::Restore { from } => backup::restore(&config, &from, cli.json),
         Command::Verify => backup::verify(&config, cli.json).await,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use cendriix_persistence::{StoreError, redb::RedbStore};
 
-use super::{Failure, client::Client};
+use super::{
+    Failure,
+    client::{Client, Target},
+};
 use crate::{Config, Server, config::Tls, data_dir::DataDir, server::StartError};
 
 /// How long a server may take to say that it is there.
@@ -53,7 +56,8 @@ impl Session {
             looked += 1;
             if server.is_some() || nothing || holds(&data).await {
                 let passing = server.is_none() && data.control().is_some_and(|control| control.passing);
-                let client = Client::connect(config, server, token).await?;
+                let target = server.map_or(Target::Here, Target::Named);
+                let client = Client::connect(config, target, token).await?;
                 return Ok(Self { client: client.patient(!passing), own: None, passing });
             }
             match start(config.clone(), purpose).await {
@@ -63,7 +67,7 @@ impl Session {
             }
         };
         let url = format!("http://{}", own.addr());
-        match Client::connect(config, Some(&url), token).await {
+        match Client::connect(config, Target::Own(&url), token).await {
             Ok(client) => Ok(Self { client, own: Some(own), passing: false }),
             Err(failure) => {
                 own.stop().await;

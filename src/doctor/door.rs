@@ -116,16 +116,24 @@ fn socket(line: &str, port: u16) -> Option<String> {
 /// Who may come in, and who may listen in.
 fn open(config: &Config) -> Finding {
     const NAME: &str = "who may come in";
-    let listen = config.server.listen;
-    let AuthMode::Dev = config.auth.mode;
-    if listen.ip().is_loopback() {
-        return Finding::good(NAME, "this machine only; every client is believed (auth.mode = \"dev\")");
+    let (listen, is_read) = (config.server.listen, !config.server.tls.is_on());
+    let is_local = listen.ip().is_loopback();
+    match config.auth.mode {
+        AuthMode::Dev if is_local => {
+            Finding::good(NAME, "this machine only; every client is believed (auth.mode = \"dev\")")
+        }
+        AuthMode::Dev => Finding::weak(
+            NAME,
+            format!("everybody who reaches {listen} can log in as anybody (auth.mode = \"dev\")"),
+            "set auth.mode = \"oidc\", or listen on 127.0.0.1",
+        ),
+        AuthMode::Oidc if is_read && !is_local => Finding::weak(
+            NAME,
+            format!("who logs in at {}; others on the way can read along (no TLS)", config.auth.oidc.issuer),
+            "set server.tls, or listen on 127.0.0.1 and put a server with TLS in front",
+        ),
+        AuthMode::Oidc => Finding::good(NAME, format!("who logs in at {}", config.auth.oidc.issuer)),
     }
-    Finding::weak(
-        NAME,
-        format!("everybody who reaches {listen} can log in as anybody, and read what others send (no TLS)"),
-        "listen on 127.0.0.1 and put a server with TLS and log-in in front, or close the port to others",
-    )
 }
 
 #[cfg(test)]
@@ -151,6 +159,10 @@ mod tests {
         config.server.listen = ([0, 0, 0, 0], 8080).into();
         config.auth.dev_allow_public = true;
         assert_eq!(open(&config).verdict, Verdict::Weak);
+        config.auth.mode = AuthMode::Oidc;
+        assert!(open(&config).mend.unwrap().contains("server.tls"));
+        config.server.tls.cert = "cert.pem".into();
+        assert_eq!(open(&config).verdict, Verdict::Good);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use axum::{
     extract::{FromRequestParts, MatchedPath},
     http::{StatusCode, header, request::Parts},
 };
-use cendriix_actors::{api_keys::raw, caller, kit::RequestId};
+use cendriix_actors::{api_keys::raw, caller, identity::Present, kit::RequestId};
+use cendriix_protocol::identity::Via;
 
 use super::{
     error::ApiError,
@@ -51,33 +52,35 @@ impl FromRequestParts<App> for Caller {
 async fn presented(parts: &Parts, app: &App, access: Access) -> Result<caller::Caller, ApiError> {
     let not_for_members =
         || ApiError::new(StatusCode::FORBIDDEN, "this route is not for members of workspaces");
-    let member = async |workspace, user| {
-        app.workspaces.role(workspace, user).await?.ok_or_else(|| {
-            ApiError::unauthorized("the token is for a workspace that you do not belong to; log in again")
-        })
-    };
     let request = parts.extensions.get::<RequestId>().copied();
     if let Some(grant) = tickets::presented(app, parts)? {
-        let Grant { user, workspace, key, role: most } = grant;
-        let role = member(workspace, user).await?.min(most);
-        let needs = access.role().ok_or_else(not_for_members)?;
-        return Ok(caller::Caller { user, workspace, role, needs, key, request });
+        let Grant { user, workspace, key, via, role: most } = grant;
+        let role = app.workspaces.role(workspace, user).await?.ok_or_else(|| {
+            ApiError::unauthorized("the ticket is for a workspace that you do not belong to; log in again")
+        })?;
+        let (role, needs) = (role.min(most), access.role().ok_or_else(not_for_members)?);
+        return Ok(caller::Caller { user, workspace, role, needs, key, request, via });
     }
     let credential = credential(parts)?;
     let needs = access.role().ok_or_else(not_for_members)?;
     match credential {
         Credential::Token(token) => {
-            let claims = app.identity.tokens().check(token, app.clock.now());
-            let claims = claims.map_err(|error| ApiError::unauthorized(error.to_string()))?;
-            let (user, workspace) = (claims.sub, claims.workspace);
-            let role = member(workspace, user).await?;
-            Ok(caller::Caller { user, workspace, role, needs, key: None, request })
+            let Present { user, workspace, role, via } = app.identity.authenticate(token).await?;
+            Ok(caller::Caller { user, workspace, role, needs, key: None, request, via })
         }
         Credential::Key(text) => {
             let acting = app.api_keys.check(text).await?;
             let acting = acting.map_err(|error| ApiError::unauthorized(error.to_string()))?;
             let (user, workspace, role) = (acting.user, acting.workspace, acting.role);
-            Ok(caller::Caller { user, workspace, role, needs, key: Some(acting.key), request })
+            Ok(caller::Caller {
+                user,
+                workspace,
+                role,
+                needs,
+                key: Some(acting.key),
+                request,
+                via: Via::ApiKey,
+            })
         }
     }
 }

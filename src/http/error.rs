@@ -81,6 +81,7 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
             Error::Missing { .. } => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+            Error::Unauthorized(message) => Self::unauthorized(message),
             Error::Forbidden { .. } => Self::new(StatusCode::FORBIDDEN, error.to_string()),
             Error::Invalid(field_errors) => {
                 let mut refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "some fields are wrong");

@@ -69,7 +69,7 @@ fn too_large(config: &Server, headers: &HeaderMap) -> Option<ApiError> {
 /// Keeps web pages out of a server that believes its clients: the host must be ours, and so must a page's
 /// origin, unless the configuration names it.
 fn foreign(app: &App, headers: &HeaderMap, authority: Option<&Authority>) -> Option<ApiError> {
-    if app.config.auth.dev_allow_public {
+    if !app.config.auth.believes_its_clients() || app.config.auth.dev_allow_public {
         return None;
     }
     let refused = |said: String| Some(ApiError::new(StatusCode::FORBIDDEN, said));

@@ -25,7 +25,7 @@ use super::{
     error::ApiError,
     table::{self, Access},
 };
-use crate::{app::App, config::AuthMode};
+use crate::app::App;
 
 /// Where a log-in is.
 const LOGIN: &str = "/v1/auth/login";
@@ -53,13 +53,12 @@ pub struct Addresses {
 impl Addresses {
     /// As the configuration says.
     pub fn new(config: &crate::Config) -> Self {
-        let AuthMode::Dev = config.auth.mode;
         let limits = &config.limits;
         Self {
             public: Buckets::new(limits.public_per_minute),
             logins: Buckets::new(limits.logins_per_minute),
             proxies: limits.proxies.clone(),
-            spares_loopback: !config.auth.dev_allow_public,
+            spares_loopback: config.auth.believes_its_clients() && !config.auth.dev_allow_public,
         }
     }
 

@@ -42,15 +42,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use self::document::openapi;
 use self::{document::Document, error::ApiError};
-use crate::{
-    app::App,
-    config::{AuthMode, Server},
-};
+use crate::{app::App, config::Server};
 
 /// All routes, with what happens to every request around them.
 pub fn router(app: App) -> Router {
     let (router, _) = areas(&app.config.server).split_for_parts();
-    let AuthMode::Dev = app.config.auth.mode;
     // One layer made of all: each layer of a router is boxed and copied for every request.
     let around = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(app.clone(), request::envelope))

@@ -37,6 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         // For the operator of the same machine and their tools; no part of the API.
         .route("/control/backup", post(take_backup))
         .route("/metrics", get(metrics::guarded))
+        .route("/control/keys/rotate", post(rotate_keys))
 }
 
 /// Whether the process is alive, or ready.
@@ -99,4 +100,26 @@ async fn take_backup(
     let written = backup::write(&*app.store, &app.data, &body.value.to).await;
     let bytes = written.map_err(|error| ApiError::new(StatusCode::CONFLICT, error.to_string()))?;
     Ok(Json(json!({ "to": body.value.to, "bytes": bytes })))
+}
+
+/// Which keys go on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RotateKeys {
+    #[serde(default)]
+    end_former: bool,
+}
+
+/// Signs with another key from now on.
+async fn rotate_keys(
+    State(app): State<App>,
+    _operator: Operator,
+    body: Body<RotateKeys>,
+) -> ApiResult<Json<Value>> {
+    let (tokens, now) = (app.identity.tokens().clone(), app.clock.now());
+    let rotated = tokio::task::spawn_blocking(move || tokens.rotate(body.value.end_former, now)).await;
+    let failed = |error: String| ApiError::new(StatusCode::CONFLICT, error);
+    let keys =
+        rotated.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+    Ok(Json(json!({ "keys": keys })))
 }

@@ -19,6 +19,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cendriix_protocol::{
     error::ErrorBody,
+    identity::Via,
     ids::{ApiKeyId, UserId, WorkspaceId},
     tickets::{CreateStreamTicket, StreamTicket},
     time::Timestamp,
@@ -56,6 +57,8 @@ pub(super) struct Grant {
     pub(super) workspace: WorkspaceId,
     /// The API key that asked for the ticket, if one did.
     pub(super) key: Option<ApiKeyId>,
+    /// How whoever asked for the ticket came in.
+    pub(super) via: Via,
     /// The most that the bearer can be: the role of whoever asked for the ticket.
     pub(super) role: Role,
 }
@@ -163,7 +166,13 @@ async fn create(
     let ticket = URL_SAFE_NO_PAD.encode(bytes);
     let now = app.clock.now();
     let expires_at = now.after(LIFETIME);
-    let grant = Grant { user: caller.user, workspace: caller.workspace, key: caller.key, role: caller.role };
+    let grant = Grant {
+        user: caller.user,
+        workspace: caller.workspace,
+        key: caller.key,
+        via: caller.via,
+        role: caller.role,
+    };
     let kept = Ticket { grant, path: path.clone(), expires_at };
     if !app.tickets.keep(digest(&ticket), kept, now) {
         return Err(unavailable("too many tickets wait to be used; try again"));
@@ -200,8 +209,13 @@ mod tests {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&number.to_be_bytes());
         let id = |id: u128| uuid::Uuid::from_u128(id);
-        let grant =
-            Grant { user: UserId(id(user)), workspace: WorkspaceId(id(1)), key: None, role: Role::Viewer };
+        let grant = Grant {
+            user: UserId(id(user)),
+            workspace: WorkspaceId(id(1)),
+            key: None,
+            via: Via::Dev,
+            role: Role::Viewer,
+        };
         let expires_at = NOW.after(LIFETIME + Duration::from_millis(number as u64));
         tickets.keep(key, Ticket { grant, path: "/s".to_owned(), expires_at }, NOW)
     }

@@ -6,6 +6,7 @@ mod entities;
 mod identity;
 mod limits;
 mod model_router;
+mod oidc;
 mod operations;
 mod orchestrator;
 mod runs;

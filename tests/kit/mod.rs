@@ -1,6 +1,7 @@
 //! What tests are written with: a real server on a port of its own, and a client that tells what came back.
 
 pub(crate) mod git_server;
+pub(crate) mod oidc;
 pub(crate) mod openai;
 pub(crate) mod process;
 

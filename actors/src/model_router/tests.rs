@@ -8,6 +8,7 @@ use std::{
 use async_trait::async_trait;
 use cendriix_persistence::memory::{Disk, MemoryStore};
 use cendriix_protocol::{
+    identity::Via,
     ids::{UserId, WorkspaceId},
     model_router::Complete,
     workspaces::Role,
@@ -130,6 +131,7 @@ fn caller() -> Caller {
         needs: Role::Member,
         key: None,
         request: None,
+        via: Via::Dev,
     }
 }
 

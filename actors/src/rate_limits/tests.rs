@@ -5,7 +5,7 @@ use cendriix_persistence::{
     placement::Alone,
     store::Store,
 };
-use cendriix_protocol::{ids::UserId, workspaces::Role};
+use cendriix_protocol::{identity::Via, ids::UserId, workspaces::Role};
 use uuid::Uuid;
 
 use super::*;
@@ -13,7 +13,15 @@ use crate::caller::Caller;
 
 fn owner() -> Caller {
     let (user, workspace) = (UserId(Uuid::from_u128(7)), WorkspaceId(Uuid::from_u128(1)));
-    Caller { user, workspace, role: Role::Owner, needs: Role::Viewer, key: None, request: None }
+    Caller {
+        user,
+        workspace,
+        role: Role::Owner,
+        needs: Role::Viewer,
+        key: None,
+        request: None,
+        via: Via::Dev,
+    }
 }
 
 struct Bench {
