@@ -1,6 +1,7 @@
 //! Nobody reaches what is not theirs: every route × {no token, malformed, `alg: none`, wrong key, expired,
-//! wrong issuer, wrong audience, the same of an issuer, API keys that are mistyped, revoked, expired or of a member who left, wrong
-//! role, a key of too low a role, other workspace in path and body, by token and by key}.
+//! wrong issuer, wrong audience, the same of an issuer's tokens, API keys that are mistyped, revoked, expired
+//! or of a member who left, wrong role, a key of too low a role, other workspace in path and body, by token
+//! and by key}.
 
 use std::time::Duration;
 

@@ -131,7 +131,7 @@ pub struct Session {
 pub struct User {
     /// Stays the same as long as the account exists.
     pub id: UserId,
-    /// The e-mail address of the profile.
+    /// The e-mail address of the profile; empty where the issuer tells none.
     pub email: String,
     /// The name to show.
     pub display_name: String,

@@ -142,8 +142,11 @@ impl AuthError {
     pub(super) fn key(&self) -> &'static str {
         match self {
             Self::Open(_) => "server.listen",
-            Self::Missing(_) | Self::Unreachable { .. } | Self::Issuer => "auth.oidc",
-            Self::Bounds { .. } => "auth",
+            Self::Missing("client_ids") => "auth.oidc.client_ids",
+            Self::Unreachable { key: "jwks_uri", .. } => "auth.oidc.jwks_uri",
+            Self::Missing(_) | Self::Unreachable { .. } | Self::Issuer => "auth.oidc.issuer",
+            Self::Bounds { key: "token_minutes", .. } => "auth.token_minutes",
+            Self::Bounds { .. } => "auth.oidc.leeway_s",
             Self::Short | Self::Readable(_) | Self::Unreadable { .. } => "auth.bootstrap_token",
         }
     }
@@ -223,7 +226,7 @@ impl Oidc {
         if self.issuer.is_empty() {
             return Err(AuthError::Missing("issuer"));
         }
-        if self.client_ids.iter().all(String::is_empty) {
+        if self.client_ids.is_empty() || self.client_ids.iter().any(String::is_empty) {
             return Err(AuthError::Missing("client_ids"));
         }
         if self.issuer.contains(['?', '#', '\n']) {
@@ -271,6 +274,7 @@ mod tests {
         assert_eq!(refused(|auth| auth.oidc.issuer = "http://localhost:1/x".into()), "");
         assert!(refused(|auth| auth.oidc.issuer.clear()).contains("needs auth.oidc.issuer"));
         assert!(refused(|auth| auth.oidc.client_ids.clear()).contains("needs auth.oidc.client_ids"));
+        assert!(refused(|auth| auth.oidc.client_ids.push(String::new())).contains("client_ids"));
         assert!(refused(|auth| auth.oidc.issuer.push_str("?a=b")).contains("without query"));
         assert!(refused(|auth| auth.oidc.issuer = "http://localhost:2".into()).contains("egress.allow"));
         assert!(refused(|auth| auth.oidc.jwks_uri = "http://a.example/".into()).contains("jwks_uri"));

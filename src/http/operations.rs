@@ -36,8 +36,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(openapi))
         // For the operator of the same machine and their tools; no part of the API.
         .route("/control/backup", post(take_backup))
-        .route("/metrics", get(metrics::guarded))
         .route("/control/keys/rotate", post(rotate_keys))
+        .route("/metrics", get(metrics::guarded))
 }
 
 /// Whether the process is alive, or ready.

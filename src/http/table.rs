@@ -149,8 +149,8 @@ pub const ROUTES: &[Route] = &[
     route("operations", "GET", "/docs/scalar.js", Access::Public),
     route("operations", "GET", "/docs/start.js", Access::Public),
     route("operations", "POST", "/control/backup", Access::Operator).takes(Takes::Open),
+    route("operations", "POST", "/control/keys/rotate", Access::Operator).takes(Takes::Open),
     route("operations", "GET", "/metrics", Access::Operator),
-    route("operations", "POST", "/control/keys/rotate", Access::Operator),
 ];
 
 /// The route of a request; `None` for one that the table does not have. `HEAD` is `GET` without the body.

@@ -8,7 +8,7 @@ use crate::kit::{Answer, TestServer};
 async fn a_profile_logs_in_and_finds_its_own_workspace() {
     let server = TestServer::start().await;
     let me = server.login("ada").await.get("/v1/auth/me").await;
-    insta::assert_snapshot!(me.story(), @r#"200 {"avatarUrl":null,"displayName":"ada","email":"ada@example.com","emailVerified":true,"id":"<id>","via":"dev","workspaces":[{"createdAt":"<at>","id":"<id>","name":"ada's workspace","plan":"enterprise","role":"owner","slug":"ada-s-workspace"}]}"#);
+    insta::assert_snapshot!(me.story(), @r#"200 {"avatarUrl":null,"displayName":"ada","email":"ada@example.com","emailVerified":true,"id":"<id>","via":"dev","workspaces":[{"createdAt":"<at>","id":"<id>","name":"ada's workspace","plan":"enterprise","role":"owner","slug":"ada-s-workspace","version":1}]}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]

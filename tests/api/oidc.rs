@@ -89,7 +89,7 @@ async fn a_token_of_each_algorithm_logs_its_person_in() {
     }
     assert!(seen.iter().all(|me| me.body == seen[0].body), "the same person each time: {seen:?}");
     let story = seen[0].story().replace(issuer.url(), "<issuer>");
-    insta::assert_snapshot!(story, @r#"200 {"avatarUrl":null,"displayName":"ada","email":"ada@example.com","emailVerified":true,"id":"<id>","issuer":"<issuer>","via":"oidc","workspaces":[{"createdAt":"<at>","id":"<id>","name":"ada's workspace","plan":"starter","role":"owner","slug":"ada-s-workspace"}]}"#);
+    insta::assert_snapshot!(story, @r#"200 {"avatarUrl":null,"displayName":"ada","email":"ada@example.com","emailVerified":true,"id":"<id>","issuer":"<issuer>","via":"oidc","workspaces":[{"createdAt":"<at>","id":"<id>","name":"ada's workspace","plan":"starter","role":"owner","slug":"ada-s-workspace","version":1}]}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,6 +98,9 @@ impl OidcIssuer {
         config.auth.mode = AuthMode::Oidc;
         self.url().clone_into(&mut config.auth.oidc.issuer);
         config.auth.oidc.client_ids = vec![CLIENT.to_owned(), "cendriix-web".to_owned()];
+        // Tests log in from one address.
+        config.limits.logins_per_minute = 10_000;
+        config.limits.public_per_minute = 10_000;
         let pair = self.url().strip_prefix("http://").unwrap().strip_suffix("/pool").unwrap();
         config.egress.allow.push(pair.to_owned());
     }
