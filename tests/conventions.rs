@@ -221,3 +221,14 @@ async fn an_answer_that_a_client_has_is_spared_and_a_change_of_another_version_r
     rename("three", "*").await.expect(200);
     assert_eq!(asks(&ada, Method::DELETE, &path, &[("if-match", &later)]).await.status, 412);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_an_object_and_a_key_visible() {
+    let server = TestServer::start().await;
+    let ada = server.login("ada").await;
+    let list = ada.post("/v1/workspaces", json!(["n", "starter"])).await.expect(422);
+    assert!(list["fieldErrors"]["body"].to_string().contains("an object"), "{list}");
+    let request = ada.request(Method::POST, "/v1/workspaces").header("idempotency-key", "a b");
+    let refused = Answer::of(request.json(&json!({ "name": "n" }))).await.expect(422);
+    assert!(refused["fieldErrors"]["Idempotency-Key"].is_array(), "{refused}");
+}

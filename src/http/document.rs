@@ -21,6 +21,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             if !PROBES.contains(&path.as_str()) {
                 is_limited(operation);
             }
+            tells_events(operation);
             for parameter in operation.parameters.iter_mut().flatten() {
                 if let RefOr::T(parameter) = parameter {
                     has_its_form(parameter);
@@ -66,6 +67,21 @@ fn is_limited(operation: &mut Operation) {
         .header("Retry-After", seconds.build())
         .content("application/json", Content::new(Some(Ref::from_schema_name("ErrorBody"))));
     operation.responses.responses.insert("429".to_owned(), RefOr::T(refusal.build()));
+}
+
+/// Says of each event of a stream what it is made of; what a handler calls its body is the JSON in `data`.
+fn tells_events(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        let RefOr::T(response) = response else { continue };
+        let Some(RefOr::T(stream)) = response.content.get_mut("text/event-stream") else { continue };
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let data = text().content_media_type("application/json").description(Some(&response.description));
+        let event = ObjectBuilder::new()
+            .property("id", text().description(Some("What to send as `Last-Event-ID`.")))
+            .property("event", text().description(Some("The `type` in `data`.")))
+            .property("data", data);
+        stream.schema = Some(event.into());
+    }
 }
 
 /// Says what a header that many operations take looks like.

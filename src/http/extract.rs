@@ -122,6 +122,11 @@ fn is_too_slow(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// Unparsable JSON is a 400; well-formed JSON with a wrong field a 422 that names its path.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // A list of its fields would do for an object otherwise, and say nothing of which is which.
+    let is_list = bytes.trim_ascii_start().starts_with(b"[");
+    if is_list && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
+        return Err(ApiError::field("body", "needs to be an object, not a list"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -220,7 +225,9 @@ pub fn claim(
 ) -> Result<Option<Claim>, ApiError> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     match key.to_str() {
-        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(Claim::new(caller, route, key, body))),
+        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(Claim::new(caller, route, key, body)))
+        }
         _ => Err(ApiError::field("Idempotency-Key", "needs 1 to 255 visible characters")),
     }
 }
