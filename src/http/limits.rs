@@ -23,6 +23,7 @@ use cendriix_protocol::{ids::WorkspaceId, time::Timestamp};
 
 use super::{
     error::ApiError,
+    listener::holder,
     table::{self, Access},
 };
 use crate::app::App;
@@ -62,7 +63,7 @@ impl Addresses {
         }
     }
 
-    /// The client's address; in IPv6 the first of its /64, which is all its own.
+    /// The client's address, or in IPv6 the network that is all its own.
     fn of(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> IpAddr {
         let mut address = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let told = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -74,13 +75,7 @@ impl Addresses {
             }
             address = hop.to_canonical();
         }
-        match address {
-            IpAddr::V6(address) if !address.is_loopback() => {
-                let [a, b, c, d, ..] = address.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-            IpAddr::V4(_) | IpAddr::V6(_) => address,
-        }
+        if address.is_loopback() { address } else { holder(address) }
     }
 
     /// Counts a request of a stranger.

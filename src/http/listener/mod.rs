@@ -167,7 +167,7 @@ async fn next(door: &Door) -> io::Result<Option<Accepted>> {
 }
 
 /// Whom an address stands for: itself, or in IPv6 the network that one customer gets.
-fn holder(address: IpAddr) -> IpAddr {
+pub(super) fn holder(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
